@@ -1,0 +1,1 @@
+//! Benchmarks, guards, load tools and comparisons.

@@ -1,0 +1,1 @@
+//! Builds the kernel object once, into one fixed target directory.

@@ -1,0 +1,1 @@
+//! The kernel programs of sluice: a host-testable library and thin hooks.

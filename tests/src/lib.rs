@@ -1,0 +1,1 @@
+//! The network-namespace lab and the end-to-end tests.

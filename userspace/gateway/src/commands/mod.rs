@@ -1,0 +1,51 @@
+//! One file per subcommand.
+
+pub mod check;
+pub mod doctor;
+pub mod load;
+pub mod replay;
+pub mod run;
+pub mod status;
+pub mod unload;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// What `sluice` can be told to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the gateway: close the gate, then serve until SIGTERM.
+    Run(run::Args),
+    /// Close the gate without a daemon: load and pin the kernel programs and their policy.
+    Load(load::Args),
+    /// Open the gate: remove programs, maps, routes and rules.
+    Unload(unload::Args),
+    /// Validate a configuration and print the policy that it makes.
+    Check(check::Args),
+    /// Look for what would keep sluice from working on this machine, and name the cure.
+    Doctor(doctor::Args),
+    /// Show what is loaded and what it counts.
+    Status(status::Args),
+    /// Show what a policy would have done with the packets of a capture.
+    Replay(replay::Args),
+}
+
+impl Command {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from being done, for people to read.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(args) => run::run(args),
+            Self::Load(args) => load::run(args),
+            Self::Unload(args) => unload::run(args),
+            Self::Check(args) => check::run(args),
+            Self::Doctor(args) => doctor::run(args),
+            Self::Status(args) => status::run(args),
+            Self::Replay(args) => replay::run(args),
+        }
+    }
+}

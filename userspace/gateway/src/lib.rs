@@ -1,0 +1,4 @@
+//! The daemon and the command line of sluice: glue between peek, policy, splice and steer.
+#![forbid(unsafe_code)]
+
+pub mod commands;

@@ -1,0 +1,1 @@
+//! First bytes to facts: TLS, QUIC, HTTP and foreign protocols; sans-IO.

@@ -1,0 +1,1 @@
+//! Facts and rules to a decision; sans-IO.

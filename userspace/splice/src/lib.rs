@@ -1,0 +1,1 @@
+//! Moves bytes between two sockets in the kernel.

@@ -1,0 +1,1 @@
+//! Loads, attaches, pins and fills the kernel programs; owns policy routing.

@@ -1,0 +1,2 @@
+//! Every developer verb of sluice.
+fn main() {}
