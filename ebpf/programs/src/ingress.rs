@@ -1,0 +1,153 @@
+//! From the LAN into the gateway.
+
+use sluice_abi::{PolicyCell, Reason, Verdict, table::Direction};
+
+use crate::{
+    bytes::Bytes,
+    env::{Env, Policy},
+    flows,
+    fragments, icmp,
+    ip::{self, Scope},
+    judge::{self, Judgement},
+    multipath,
+    parse::{Fragment, Packet, protocol},
+};
+
+/// Judges a packet that a client sent.
+///
+/// [`Verdict::Steer`] leaves it to the caller to find a socket, and to ask [`without_daemon`] when
+/// there is none.
+#[inline(always)]
+pub fn judge<E: Env, B: Bytes + ?Sized>(
+    env: &E,
+    policy: Policy<'_>,
+    frame: &B,
+    packet: &Packet,
+) -> Judgement {
+    let judgement = whole_or_first(env, policy, frame, packet);
+    if packet.fragment as u8 == Fragment::First as u8 {
+        if matches!(judgement.verdict(), Verdict::Steer) {
+            let refused = Judgement::discard(Reason::FragmentSteered);
+            fragments::remember(env, policy, packet, refused);
+            return refused;
+        }
+        fragments::remember(env, policy, packet, judgement);
+    }
+    judgement
+}
+
+#[inline(always)]
+fn whole_or_first<E: Env, B: Bytes + ?Sized>(
+    env: &E,
+    policy: Policy<'_>,
+    frame: &B,
+    packet: &Packet,
+) -> Judgement {
+    let later = packet.fragment as u8 == Fragment::Later as u8;
+    let steerable = !later
+        && packet.protocol == protocol::TCP
+        && env.steers(policy.slot, u16::from_be(packet.dport));
+    // A flow is only ever remembered after the checks below, so its packets need them no more.
+    if !later
+        && !steerable
+        && let Some(judgement) = flows::find(env, policy, packet)
+    {
+        return judgement;
+    }
+    let destination = ip::scope(&packet.dst);
+    if matches!(destination, Scope::Local) {
+        return Judgement::pass(Reason::Unforwarded);
+    }
+    match env.gateway(&packet.dst) {
+        0 => {}
+        1 if !later
+            && packet.protocol == protocol::TCP
+            && packet.dport == policy.cell.listener_port =>
+        {
+            return Judgement::reject(Reason::ListenerPort);
+        }
+        1 => return Judgement::pass(Reason::ToGateway),
+        _ => return Judgement::pass(Reason::Unforwarded),
+    }
+    if !matches!(destination, Scope::Unicast) {
+        return Judgement::discard(Reason::BadDestination);
+    }
+    if !ip::is_plausible_source(&packet.src) || env.gateway(&packet.src) == 1 {
+        return Judgement::discard(Reason::BadSource);
+    }
+    if later {
+        return fragments::follow(env, policy, packet);
+    }
+    if packet.is_icmp() {
+        return icmp_out(env, policy, packet);
+    }
+    let judgement = judge::newcomer(env, policy, Direction::Out, frame, packet);
+    match judgement.verdict() {
+        Verdict::Pass => begin(env, policy, frame, packet, judgement),
+        _ => judgement,
+    }
+}
+
+/// Remembers a flow that the policy lets begin.
+#[inline(always)]
+fn begin<E: Env, B: Bytes + ?Sized>(
+    env: &E,
+    policy: Policy<'_>,
+    frame: &B,
+    packet: &Packet,
+    judgement: Judgement,
+) -> Judgement {
+    let mut judgement = judgement;
+    if packet.is_syn() && multipath::joins(frame, packet) {
+        return Judgement::reject(Reason::MptcpJoin);
+    }
+    if packet.protocol == protocol::TCP && !packet.is_syn() {
+        if policy.cell.flags & PolicyCell::FLAG_MIDSTREAM_PASS == 0 {
+            return Judgement::discard(Reason::Midstream);
+        }
+        judgement = Judgement::pass(Reason::MidstreamAdopted);
+    }
+    if flows::begin(env, policy, packet, 0) {
+        judgement
+    } else {
+        Judgement::discard(Reason::FlowLimit)
+    }
+}
+
+#[inline(always)]
+fn icmp_out<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Judgement {
+    let request = icmp::is_echo_request(packet);
+    if !request && !icmp::is_error(packet) {
+        return Judgement::discard(Reason::IcmpType);
+    }
+    if !env.take_icmp(&packet.src, policy.cell.icmp_interval) {
+        return Judgement::discard(Reason::IcmpRate);
+    }
+    if request && !flows::begin(env, policy, packet, 0) {
+        return Judgement::discard(Reason::FlowLimit);
+    }
+    Judgement::pass(Reason::Icmp)
+}
+
+/// What becomes of a steered packet that no socket takes.
+#[inline(always)]
+pub fn without_daemon<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Judgement {
+    use sluice_abi::FlowEntry;
+    if policy.cell.flags & PolicyCell::FLAG_FAIL_OPEN == 0 {
+        return Judgement::reject(Reason::FailClosed);
+    }
+    if let Some(judgement) = flows::find(env, policy, packet) {
+        if judgement.passes() {
+            return Judgement::pass(Reason::FailOpen);
+        }
+        return judgement;
+    }
+    if !packet.is_syn() {
+        return Judgement::reject(Reason::Midstream);
+    }
+    if flows::begin(env, policy, packet, FlowEntry::FLAG_FAIL_OPEN) {
+        Judgement::pass(Reason::FailOpen)
+    } else {
+        Judgement::discard(Reason::FlowLimit)
+    }
+}

@@ -1,0 +1,147 @@
+//! The packet buffer: the only place that touches the context.
+#![expect(unsafe_code, reason = "context fields and packet helpers are raw kernel interfaces")]
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::__sk_buff,
+    helpers::{
+        bpf_redirect, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
+    },
+    programs::TcContext,
+};
+use sluice_abi::{Hook, event::replay_word};
+use sluice_programs::{Bytes, Judgement, Packet};
+
+use super::maps;
+
+/// Reads a constant that the loader may have overwritten.
+#[inline(always)]
+pub(crate) fn volatile(value: &'static u8) -> u8 {
+    // SAFETY: a reference is valid for reads.
+    unsafe { core::ptr::read_volatile(value) }
+}
+
+/// Room for the parsed packet of a hook.
+#[inline(always)]
+pub(crate) fn scratch(hook: Hook) -> Option<&'static mut Packet> {
+    let cell = maps::SCRATCH.get_ptr_mut(hook as u32)?;
+    // SAFETY: the cell is this CPU's own, a hook does not interleave with itself on one CPU, and
+    // every bit pattern that a program leaves there was written as a packet.
+    Some(unsafe { &mut *cell })
+}
+
+/// A packet in the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb {
+    raw: *mut __sk_buff,
+}
+
+impl Skb {
+    /// The packet of a program's context.
+    #[inline(always)]
+    pub(crate) fn new(ctx: &TcContext) -> Self {
+        Self { raw: ctx.as_ptr().cast() }
+    }
+
+    /// The context, for helpers.
+    #[inline(always)]
+    pub(crate) fn raw(&self) -> *mut __sk_buff {
+        self.raw
+    }
+
+    /// Bytes of the frame.
+    #[inline(always)]
+    pub(crate) fn frame_length(&self) -> u32 {
+        // SAFETY: the kernel passes a valid context, and the verifier checks the field.
+        unsafe { (*self.raw).len }
+    }
+
+    /// Index of the device.
+    #[inline(always)]
+    pub(crate) fn ifindex(&self) -> u32 {
+        // SAFETY: as for `frame_length`.
+        unsafe { (*self.raw).ifindex }
+    }
+
+    /// The firewall mark.
+    #[inline(always)]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: as for `frame_length`.
+        unsafe { (*self.raw).mark }
+    }
+
+    /// Sets the firewall mark.
+    #[inline(always)]
+    pub(crate) fn set_mark(&self, mark: u32) {
+        // SAFETY: as for `frame_length`; the field is writable for tc programs.
+        unsafe { (*self.raw).mark = mark };
+    }
+
+    /// Whether a local socket sent the packet.
+    #[inline(always)]
+    pub(crate) fn has_socket(&self) -> bool {
+        // SAFETY: as for `frame_length`; the pointer is only compared.
+        let socket = unsafe { (*self.raw).__bindgen_anon_2.sk };
+        !socket.is_null()
+    }
+
+    /// Leaves a judgement for the replay to read.
+    #[inline(always)]
+    pub(crate) fn leave(&self, judgement: Judgement) {
+        let word = replay_word(judgement.verdict() as u8, judgement.reason());
+        // SAFETY: as for `frame_length`; `cb` belongs to tc programs.
+        unsafe { (*self.raw).cb[0] = word };
+    }
+
+    /// Overwrites bytes of the frame.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> Option<()> {
+        // SAFETY: the source is `N` readable bytes, and the helper checks the frame's bounds.
+        let result = unsafe {
+            bpf_skb_store_bytes(self.raw.cast(), offset, bytes.as_ptr().cast(), N as u32, 0)
+        };
+        (result == 0).then_some(())
+    }
+
+    /// Cuts the frame to `length` bytes.
+    #[inline(always)]
+    pub(crate) fn cut(&self, length: u32) -> Option<()> {
+        // SAFETY: the helper checks the length.
+        let result = unsafe { bpf_skb_change_tail(self.raw.cast(), length, 0) };
+        (result == 0).then_some(())
+    }
+
+    /// Makes room for `bytes` before the frame.
+    #[inline(always)]
+    pub(crate) fn grow_front(&self, bytes: u32) -> Option<()> {
+        // SAFETY: the helper checks the size.
+        let result = unsafe { bpf_skb_change_head(self.raw.cast(), bytes, 0) };
+        (result == 0).then_some(())
+    }
+
+    /// The code that sends the frame out of the device it came from.
+    #[inline(always)]
+    pub(crate) fn send_back(&self) -> i32 {
+        // SAFETY: the helper has no memory arguments.
+        unsafe { bpf_redirect(self.ifindex(), 0) as i32 }
+    }
+}
+
+impl Bytes for Skb {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        // SAFETY: the destination is `N` writable bytes, and the helper checks the frame's bounds,
+        // also where the bytes lie outside the linear part.
+        let result = unsafe {
+            bpf_skb_load_bytes(self.raw.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
+        };
+        (result == 0).then_some(bytes)
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        self.frame_length()
+    }
+}
