@@ -1,6 +1,7 @@
 //! The network-namespace lab and the end-to-end tests.
 //!
-//! [`packet`] and [`pcap`] make bytes and need nothing.
+//! [`lab::Lab`] builds clients, a gateway and an internet; [`sluice::Sluice`] is the daemon under test;
+//! [`dial`] is what a client meets. [`packet`] and [`pcap`] make bytes and need nothing.
 //!
 //! What is here serves tests: where a machine cannot do what a test needs, it panics and says what
 //! was missing.
@@ -10,5 +11,13 @@
     reason = "a test helper that cannot go on ends its test, with a backtrace"
 )]
 
+pub mod dial;
+pub mod family;
+pub mod http;
+pub mod janitor;
+pub mod lab;
+pub mod metrics;
+pub mod netns;
 pub mod packet;
 pub mod pcap;
+pub mod sluice;
