@@ -1,0 +1,118 @@
+//! Loads the object, once for each kind of device, over one set of maps.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{ProgramError, SchedClassifier},
+};
+use sluice_abi::{
+    ABI_VERSION, Hook,
+    map::{self, MapSpec},
+};
+
+use crate::{Error, LinkType, PinDir, maps::array, object::object};
+
+/// Load-time constant of the object: the [`LinkType`].
+const LINK_TYPE: &str = "LINK_TYPE";
+/// Load-time constant of the object: whether the programs end with the verdict in `skb->cb`.
+const REPLAY: &str = "REPLAY";
+
+/// The programs in the kernel, with maps that outlive this process.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    pins: PinDir,
+    loaded: BTreeMap<LinkType, Ebpf>,
+}
+
+impl Loader {
+    /// Makes or adopts the pinned maps and loads the programs for Ethernet.
+    pub(crate) fn new(pins: PinDir) -> Result<Self, Error> {
+        object()?;
+        pins.check()?;
+        pins.create()?;
+        let mut loader = Self {
+            pins,
+            loaded: BTreeMap::new(),
+        };
+        loader.ensure(LinkType::Ethernet)?;
+        // What aya made from the object is held against the list as well.
+        loader.pins.check()?;
+        let mut active = array::<u32>(loader.pins.open(map::ACTIVE)?, map::ACTIVE)?;
+        active
+            .set(0, ABI_VERSION, 0)
+            .map_err(Error::map(map::ACTIVE.name))?;
+        Ok(loader)
+    }
+
+    fn ensure(&mut self, link_type: LinkType) -> Result<&mut Ebpf, Error> {
+        // Not the entry API: loading can fail.
+        if !self.loaded.contains_key(&link_type) {
+            let object = load_object(link_type, Mode::Live, Some(&self.pins))?;
+            self.loaded.insert(link_type, object);
+        }
+        self.loaded
+            .get_mut(&link_type)
+            .ok_or(Error::Missing("programs"))
+    }
+
+    /// The program of a hook for a kind of device, in the kernel.
+    pub(crate) fn program(
+        &mut self,
+        link_type: LinkType,
+        hook: Hook,
+    ) -> Result<&mut SchedClassifier, Error> {
+        program(self.ensure(link_type)?, hook)
+    }
+}
+
+/// How the programs end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mode {
+    /// They carry their verdict out.
+    Live,
+    /// They leave their verdict in `skb->cb` and end; never attached.
+    Replay,
+}
+
+/// Loads maps and both programs; with `pins` the maps are shared, without they are private.
+pub(crate) fn load_object(
+    link_type: LinkType,
+    mode: Mode,
+    pins: Option<&PinDir>,
+) -> Result<Ebpf, Error> {
+    let (link_type, replay) = (link_type as u8, u8::from(mode == Mode::Replay));
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(LINK_TYPE, &link_type, true)
+        .override_global(REPLAY, &replay, true);
+    if let Some(pins) = pins {
+        for MapSpec { name, .. } in map::ALL {
+            loader.map_pin_path(name, pins.map(name));
+        }
+    }
+    let mut object = loader
+        .load(object()?)
+        .map_err(|error| Error::Load(Box::new(error)))?;
+    for hook in Hook::ALL {
+        program(&mut object, hook)?
+            .load()
+            .map_err(program_error(hook))?;
+    }
+    Ok(object)
+}
+
+pub(crate) fn program(object: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
+    object
+        .program_mut(hook.name())
+        .ok_or(Error::Missing(hook.name()))?
+        .try_into()
+        .map_err(program_error(hook))
+}
+
+pub(crate) fn program_error(hook: Hook) -> impl FnOnce(ProgramError) -> Error {
+    move |source| Error::Program {
+        program: hook.name(),
+        source: Box::new(source),
+    }
+}
