@@ -1,0 +1,359 @@
+//! A flow in both directions, in one task.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use crate::direction::{Direction, Fault, OnEnd};
+use crate::pool::PipePool;
+
+/// Idle time is measured in this many ticks: a flow that moved nothing during all of them is idle.
+const IDLE_TICKS: u32 = 8;
+
+/// How long a flow may last, and when it counts as bulk.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The flow ends when no byte moved either way for this long (and up to an eighth longer).
+    /// Zero: never.
+    pub idle_timeout: Duration,
+    /// The flow ends when it has lasted this long. Zero: never.
+    pub total_timeout: Duration,
+    /// Bytes in one direction that are copied before splice(2) takes over: a short flow is over by
+    /// then and never pays for a pipe.
+    pub splice_after: u64,
+    /// Bytes in one direction from which that direction borrows the pool's large pipes.
+    pub bulk_after: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(3600),
+            total_timeout: Duration::ZERO,
+            splice_after: 64 << 10,
+            bulk_after: 256 << 10,
+        }
+    }
+}
+
+/// Why a relayed flow ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum End {
+    /// The client's socket failed in another way than by a reset: no answer for too long, or no
+    /// route any more.
+    ClientLost(io::ErrorKind),
+    /// The client reset the connection.
+    ClientReset,
+    /// Both sides finished, and each was told so.
+    Finished,
+    /// No byte moved for the idle time.
+    IdleTimeout,
+    /// The origin's socket failed in another way than by a reset.
+    OriginLost(io::ErrorKind),
+    /// The origin reset the connection.
+    OriginReset,
+    /// The flow lasted longer than a flow may last.
+    TotalTimeout,
+}
+
+impl End {
+    /// Whether the connections have to be aborted: one of the sides does not know that its stream
+    /// is not whole, and an orderly close would tell it otherwise.
+    #[must_use]
+    pub const fn is_abrupt(self) -> bool {
+        !matches!(self, Self::Finished)
+    }
+}
+
+/// What a relayed flow did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// Bytes that the origin's socket took, the prefix among them.
+    pub to_origin: u64,
+    /// Bytes that the client's socket took.
+    pub to_client: u64,
+    /// Of both, the bytes that never left the kernel.
+    pub spliced: u64,
+    /// Of both, the bytes that were copied.
+    pub copied: u64,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// Relays `prefix` and then all bytes between `client` and `origin`, until both have finished or
+/// one fails.
+///
+/// `prefix` is what was read from the client already. A side that finishes sending is passed on as
+/// a half-close once all its bytes are delivered, and may go on receiving. A side that stops
+/// receiving stops the other: no more than a pipe's worth is held for it, and no pipe while nothing
+/// is read. Where pipes or descriptors run out, bytes are copied.
+///
+/// The future may be dropped at any time; pipes go back to the pool then. Both sockets stay open:
+/// closing, or [`abort`](crate::abort)ing after an [abrupt](End::is_abrupt) end, is the caller's.
+pub async fn relay(
+    client: &TcpStream,
+    origin: &TcpStream,
+    prefix: &[u8],
+    pool: &PipePool,
+    options: &Options,
+) -> Outcome {
+    let mut relay = Relay {
+        client,
+        origin,
+        outward: Direction::new(pool, options.splice_after, options.bulk_after),
+        inward: Direction::new(pool, options.splice_after, options.bulk_after),
+        outward_done: false,
+        inward_done: false,
+        failed: None,
+    };
+    if !prefix.is_empty()
+        && let Err(fault) = relay.outward.begin(prefix, origin)
+    {
+        relay.outward_failed(fault);
+    }
+    let mut clock = IdleClock::new(options);
+    let mut timer = pin!(clock.next().map(sleep_until));
+    let end = poll_fn(|cx| {
+        if let Poll::Ready(end) = relay.poll(cx) {
+            return Poll::Ready(end);
+        }
+        let Some(mut timer) = timer.as_mut().as_pin_mut() else {
+            return Poll::Pending;
+        };
+        while timer.as_mut().poll(cx).is_ready() {
+            match clock.tick(relay.moved()) {
+                Ok(next) => timer.as_mut().reset(next),
+                Err(end) => return Poll::Ready(end),
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+    let Relay {
+        outward, inward, ..
+    } = relay;
+    Outcome {
+        to_origin: outward.moved(),
+        to_client: inward.moved(),
+        spliced: outward.spliced + inward.spliced,
+        copied: outward.copied + inward.copied,
+        end,
+    }
+}
+
+struct Relay<'a> {
+    client: &'a TcpStream,
+    origin: &'a TcpStream,
+    /// Client to origin.
+    outward: Direction<'a>,
+    /// Origin to client.
+    inward: Direction<'a>,
+    outward_done: bool,
+    inward_done: bool,
+    /// A socket that refused bytes: the end of the flow, as soon as what it had sent is delivered.
+    failed: Option<End>,
+}
+
+impl Relay<'_> {
+    fn moved(&self) -> u64 {
+        self.outward.moved() + self.inward.moved()
+    }
+
+    /// A socket reports its failure once, to whichever direction comes first; the other one then
+    /// sees what looks like an orderly end.
+    fn on_end(&self) -> OnEnd {
+        if self.failed.is_some() {
+            OnEnd::KeepStill
+        } else {
+            OnEnd::HalfClose
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let on_end = self.on_end();
+        if !self.outward_done
+            && let Poll::Ready(result) = self.outward.poll(cx, self.client, self.origin, on_end)
+        {
+            match result {
+                Ok(()) => self.outward_done = true,
+                Err(fault) => self.outward_failed(fault),
+            }
+        }
+        let on_end = self.on_end();
+        if !self.inward_done
+            && let Poll::Ready(result) = self.inward.poll(cx, self.origin, self.client, on_end)
+        {
+            match result {
+                Ok(()) => self.inward_done = true,
+                Err(fault) => self.inward_failed(fault),
+            }
+        }
+        if self.outward_done && self.inward_done {
+            return Poll::Ready(self.failed.unwrap_or(End::Finished));
+        }
+        Poll::Pending
+    }
+
+    fn outward_failed(&mut self, fault: Fault) {
+        match fault {
+            // What the client asked for can no longer be delivered to it.
+            Fault::Source(error) => self.give_up(client_end(&error)),
+            // The origin may have answered before it went away.
+            Fault::Sink(error) => self.outward_refused(origin_end(&error)),
+        }
+    }
+
+    fn inward_failed(&mut self, fault: Fault) {
+        match fault {
+            Fault::Source(error) => self.give_up(origin_end(&error)),
+            Fault::Sink(error) => self.inward_refused(client_end(&error)),
+        }
+    }
+
+    fn give_up(&mut self, end: End) {
+        self.failed.get_or_insert(end);
+        self.outward_done = true;
+        self.inward_done = true;
+    }
+
+    fn outward_refused(&mut self, end: End) {
+        self.failed.get_or_insert(end);
+        self.outward_done = true;
+    }
+
+    fn inward_refused(&mut self, end: End) {
+        self.failed.get_or_insert(end);
+        self.inward_done = true;
+    }
+}
+
+fn client_end(error: &io::Error) -> End {
+    if is_reset(error) {
+        End::ClientReset
+    } else {
+        End::ClientLost(error.kind())
+    }
+}
+
+fn origin_end(error: &io::Error) -> End {
+    if is_reset(error) {
+        End::OriginReset
+    } else {
+        End::OriginLost(error.kind())
+    }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Idle and total time by one timer that is not touched while bytes move.
+struct IdleClock {
+    tick: Option<Duration>,
+    deadline: Option<Instant>,
+    next: Option<Instant>,
+    moved: u64,
+    quiet: u32,
+}
+
+impl IdleClock {
+    fn new(options: &Options) -> Self {
+        let idle = Some(options.idle_timeout).filter(|idle| !idle.is_zero());
+        let total = Some(options.total_timeout).filter(|total| !total.is_zero());
+        let mut clock = Self {
+            tick: idle.map(|idle| idle / IDLE_TICKS),
+            deadline: None,
+            next: None,
+            moved: 0,
+            quiet: 0,
+        };
+        if idle.is_some() || total.is_some() {
+            let now = Instant::now();
+            clock.deadline = total.and_then(|total| now.checked_add(total));
+            clock.schedule(now);
+        }
+        clock
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn schedule(&mut self, now: Instant) {
+        let tick = self.tick.and_then(|tick| now.checked_add(tick));
+        self.next = match (tick, self.deadline) {
+            (Some(tick), Some(deadline)) => Some(tick.min(deadline)),
+            (tick, deadline) => tick.or(deadline),
+        };
+    }
+
+    /// The timer rang: when it rings next, or why the flow is over.
+    fn tick(&mut self, moved: u64) -> Result<Instant, End> {
+        let rung = self.next.ok_or(End::IdleTimeout)?;
+        if self.deadline.is_some_and(|deadline| rung >= deadline) {
+            return Err(End::TotalTimeout);
+        }
+        if moved == self.moved {
+            self.quiet += 1;
+            if self.quiet >= IDLE_TICKS {
+                return Err(End::IdleTimeout);
+            }
+        } else {
+            self.moved = moved;
+            self.quiet = 0;
+        }
+        self.schedule(Instant::now());
+        self.next.ok_or(End::IdleTimeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(idle: u64, total: u64) -> IdleClock {
+        IdleClock::new(&Options {
+            idle_timeout: Duration::from_secs(idle),
+            total_timeout: Duration::from_secs(total),
+            ..Options::default()
+        })
+    }
+
+    #[test]
+    fn a_flow_is_idle_after_as_many_quiet_ticks_as_make_the_idle_time() {
+        let mut clock = clock(8, 0);
+        assert!(clock.tick(1).is_ok());
+        for _ in 1..IDLE_TICKS {
+            assert!(clock.tick(1).is_ok());
+        }
+        assert_eq!(clock.tick(1), Err(End::IdleTimeout));
+    }
+
+    #[test]
+    fn a_byte_begins_the_idle_time_anew() {
+        let mut clock = clock(8, 0);
+        for moved in 0..100 {
+            assert!(clock.tick(moved / 2).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_total_time_ends_a_busy_flow() {
+        let mut clock = clock(3600, 1);
+        assert_eq!(clock.tick(1), Err(End::TotalTimeout));
+    }
+
+    #[test]
+    fn no_timeouts_need_no_timer() {
+        assert_eq!(clock(0, 0).next(), None);
+    }
+}
