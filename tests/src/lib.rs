@@ -1,11 +1,13 @@
 //! The network-namespace lab and the end-to-end tests.
 //!
 //! [`lab::Lab`] builds clients, a gateway and an internet; [`sluice::Sluice`] is the daemon under test;
-//! [`dial`] is what a client meets. [`packet`] and [`pcap`] make bytes and need nothing.
+//! [`dial`] is what a client meets, [`peer`] who answers it, [`hello`] and [`skype`] what it says.
+//! [`packet`] and [`pcap`] make bytes and need nothing.
 //!
 //! What is here serves tests: where a machine cannot do what a test needs, it panics and says what
 //! was missing.
 #![expect(
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test helper that cannot go on ends its test, with a backtrace"
@@ -13,6 +15,7 @@
 
 pub mod dial;
 pub mod family;
+pub mod hello;
 pub mod http;
 pub mod janitor;
 pub mod lab;
@@ -20,4 +23,7 @@ pub mod metrics;
 pub mod netns;
 pub mod packet;
 pub mod pcap;
+pub mod peer;
+pub mod pki;
+pub mod skype;
 pub mod sluice;
