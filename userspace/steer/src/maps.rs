@@ -14,13 +14,13 @@ use crate::{Error, PinDir};
 #[repr(transparent)]
 pub(crate) struct Wire<T>(pub(crate) T);
 
-// SAFETY: `Pod` asks for a type that may be read as bytes and made from any bytes. `T: IntoBytes`
-// is zerocopy's proof that `T` has no padding and no interior pointer, `T: FromBytes` that every
-// byte pattern is a valid `T`; `Wire<T>` has the layout of `T` because it is `repr(transparent)`.
 #[expect(
     unsafe_code,
     reason = "the one door between zerocopy's proof and aya's marker"
 )]
+// SAFETY: `Pod` asks for a type that may be read as bytes and made from any bytes. `T: IntoBytes`
+// is zerocopy's proof that `T` has no padding and no interior pointer, `T: FromBytes` that every
+// byte pattern is a valid `T`; `Wire<T>` has the layout of `T` because it is `repr(transparent)`.
 unsafe impl<T: Copy + FromBytes + IntoBytes + 'static> Pod for Wire<T> {}
 
 /// Where maps come from: a directory of pins, or an object that keeps its maps to itself.

@@ -126,7 +126,7 @@ async fn ensure_family(
     routing: Routing,
     family: IpVersion,
 ) -> Result<(), Error> {
-    let route = local_route(family.clone(), routing.table, loopback(netlink).await?);
+    let route = local_route(&family, routing.table, loopback(netlink).await?);
     // The route first: a rule that leads to an empty table lets packets fall through to the main
     // one.
     netlink
@@ -264,7 +264,7 @@ async fn remove_rule(netlink: &Netlink, message: RuleMessage) -> Result<(), Erro
 }
 
 async fn remove_route(netlink: &Netlink, family: IpVersion, table: u32) -> Result<bool, Error> {
-    let route = local_route(family, table, loopback(netlink).await?);
+    let route = local_route(&family, table, loopback(netlink).await?);
     match netlink.handle.route().del(route).execute().await {
         Ok(()) => Ok(true),
         Err(error)
@@ -287,7 +287,7 @@ async fn loopback(netlink: &Netlink) -> Result<u32, Error> {
 }
 
 /// `local default dev lo table TABLE proto 83`.
-fn local_route(family: IpVersion, table: u32, loopback: u32) -> RouteMessage {
+fn local_route(family: &IpVersion, table: u32, loopback: u32) -> RouteMessage {
     fn build<T>(builder: RouteMessageBuilder<T>, table: u32, loopback: u32) -> RouteMessage {
         builder
             .table_id(table)

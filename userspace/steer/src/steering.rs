@@ -123,8 +123,11 @@ impl Steering {
         steering.sync_addresses(&netlink).await?;
         steering.publish(&options.policy)?;
         route::ensure(&netlink, options.routing).await?;
-        for failure in steering.sync_devices(&netlink).await? {
-            return Err(failure);
+        if !steering.sync_devices(&netlink).await?.is_empty() {
+            // A device that goes while it is attached fails once; any other keeps failing.
+            if let Some(failure) = steering.sync_devices(&netlink).await?.into_iter().next() {
+                return Err(failure);
+            }
         }
         Ok(steering)
     }
