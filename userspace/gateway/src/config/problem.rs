@@ -1,0 +1,171 @@
+//! What is wrong with a configuration, and where.
+
+use std::{cell::RefCell, fmt, io, ops::Range, path::PathBuf};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The text has mistakes.
+    #[error("{0}")]
+    Invalid(Invalid),
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// Every mistake that was found in one configuration, in the order of the text.
+#[derive(Clone, Debug)]
+pub struct Invalid {
+    /// Name of the file.
+    pub file: String,
+    /// The mistakes; at least one.
+    pub problems: Vec<Problem>,
+}
+
+/// One mistake.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong, what was expected, and the cure.
+    pub message: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            let Problem {
+                line,
+                column,
+                message,
+            } = problem;
+            write!(f, "{}:{line}:{column}: {message}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects mistakes while a text is read, so that one reading finds them all.
+#[derive(Debug, Default)]
+pub(super) struct Problems(RefCell<Vec<(usize, String)>>);
+
+impl Problems {
+    pub(super) fn add(&self, span: Range<usize>, message: impl Into<String>) {
+        self.0.borrow_mut().push((span.start, message.into()));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// The mistakes as an error, or nothing where there are none.
+    pub(super) fn into_error(self, file: &str, text: &str) -> Option<ConfigError> {
+        let mut found = self.0.into_inner();
+        if found.is_empty() {
+            return None;
+        }
+        found.sort();
+        found.dedup();
+        let problems = found
+            .into_iter()
+            .map(|(at, message)| {
+                let (line, column) = position(text, at);
+                Problem {
+                    line,
+                    column,
+                    message,
+                }
+            })
+            .collect();
+        Some(ConfigError::Invalid(Invalid {
+            file: file.to_owned(),
+            problems,
+        }))
+    }
+}
+
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at.min(text.len())).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    (
+        line,
+        before.get(start..).unwrap_or_default().chars().count() + 1,
+    )
+}
+
+/// `, did you mean ...?` where one of the candidates is close to what was written.
+pub(super) fn near_miss<'c>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    // Nobody mistypes a word of this length, and the distance is quadratic.
+    if written.len() > 64 {
+        return None;
+    }
+    let written: Vec<char> = written.to_lowercase().chars().collect();
+    let allowed = (written.len() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            let other: Vec<char> = candidate.to_lowercase().chars().collect();
+            (distance(&written, &other), candidate)
+        })
+        .filter(|&(distance, _)| distance <= allowed)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions, substitutions and swaps of neighbours between two words.
+fn distance(one: &[char], two: &[char]) -> usize {
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=two.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in two.iter().enumerate() {
+            let at = |row: &[usize], column: usize| row.get(column).copied().unwrap_or(usize::MAX);
+            let mut best = (at(&last, j + 1) + 1)
+                .min(at(&row, j) + 1)
+                .min(at(&last, j) + usize::from(a != b));
+            let swapped = i > 0 && j > 0 && one.get(i - 1) == Some(b) && two.get(j - 1) == Some(a);
+            if swapped {
+                best = best.min(at(&before_last, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses_are_found_and_strangers_are_not() {
+        let keys = ["lan", "on_failure", "midstream"];
+        assert_eq!(near_miss("lna", keys), Some("lan"));
+        assert_eq!(near_miss("onfailure", keys), Some("on_failure"));
+        assert_eq!(near_miss("Midstream", keys), Some("midstream"));
+        assert_eq!(near_miss("colour", keys), None);
+    }
+
+    #[test]
+    fn positions_count_lines_and_characters() {
+        assert_eq!(position("a\nbü c", 6), (2, 4));
+        assert_eq!(position("", 0), (1, 1));
+        assert_eq!(position("ab", 99), (1, 3));
+    }
+}

@@ -1,0 +1,186 @@
+//! What an administrator should know about a configuration that is valid.
+
+use sluice_abi::table::Direction;
+use sluice_policy::{
+    Condition, Fact, PortRange, Rule, RuleBody,
+    kernel::{EgressAction, EgressRule, QUIC_PORT},
+    lint,
+};
+
+use super::{Config, Midstream, OnFailure, protocol_name};
+
+/// Everything that leaves or enters without being judged by the rules.
+#[must_use]
+pub fn openings(config: &Config) -> Vec<String> {
+    let egress = &config.egress;
+    let mut found = Vec::new();
+    for rule in egress
+        .rules
+        .iter()
+        .filter(|rule| rule.action == EgressAction::Pass)
+    {
+        found.push(rule_opening(config, rule));
+    }
+    let lists = [
+        ("TCP", "pass_tcp", &egress.pass_tcp),
+        ("UDP", "pass_udp", &egress.pass_udp),
+    ];
+    for (protocol, key, ranges) in lists {
+        found.extend(
+            ranges
+                .iter()
+                .map(|range| format!("{protocol} {range} out, by `{key}`")),
+        );
+    }
+    let protocols = egress.other_protocols.iter();
+    found.extend(
+        protocols.map(|&number| format!("{} out, by `other_protocols`", protocol_name(number))),
+    );
+    if egress.quic == EgressAction::Pass {
+        found.push("QUIC out, by `quic`: bypasses every TLS rule".into());
+    }
+    if egress.default == EgressAction::Pass {
+        found.push("every port and protocol that nothing names, by `default`".into());
+    }
+    if config.gateway.on_failure == OnFailure::Open {
+        found.push("steered ports while there is no daemon, by `on_failure`".into());
+    }
+    if config.gateway.midstream == Midstream::Pass {
+        found.push("TCP flows that began before sluice, by `midstream`".into());
+    }
+    found
+}
+
+fn rule_opening(config: &Config, rule: &EgressRule) -> String {
+    let traffic = &rule.traffic;
+    let mut what = Vec::new();
+    what.extend(traffic.tcp.iter().map(|range| format!("TCP {range}")));
+    what.extend(traffic.udp.iter().map(|range| format!("UDP {range}")));
+    what.extend(
+        traffic
+            .protocols
+            .iter()
+            .map(|&number| protocol_name(number)),
+    );
+    if traffic.is_any() {
+        what.push("everything".into());
+    }
+    let nets = |nets: &Option<Vec<sluice_policy::Net>>| match nets {
+        Some(nets) => nets
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+        None => "any".into(),
+    };
+    let (from, to) = (nets(&rule.from), nets(&rule.to));
+    let direction = match rule.direction {
+        Direction::Out => format!("out from {from} to {to}"),
+        Direction::In => format!("in from {to} to {from}"),
+    };
+    let what = what.join(", ");
+    let mut text = format!("{what} {direction}, by [[egress.rule]] \"{}\"", rule.name);
+    if rule.direction == Direction::Out && bypasses_tls(config, rule) {
+        text.push_str(": bypasses every TLS rule");
+    }
+    text
+}
+
+fn bypasses_tls(config: &Config, rule: &EgressRule) -> bool {
+    let steered = config
+        .steer
+        .ports
+        .tls
+        .iter()
+        .chain(&config.steer.ports.http);
+    let quic = PortRange::single(QUIC_PORT);
+    rule.traffic.is_any()
+        || steered
+            .into_iter()
+            .any(|port| rule.traffic.tcp.iter().any(|tcp| tcp.overlaps(*port)))
+        || rule.traffic.udp.iter().any(|udp| udp.overlaps(quic))
+}
+
+/// What is valid and perhaps not meant.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut found: Vec<String> = lint::lint(&config.rules, &config.policy)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for id in lint::page_rules(&config.policy) {
+        if let Some(rule) = config.policy.rule(id) {
+            found.push(format!(
+                "rule \"{}\" blocks with a page, which needs a CA: without one the client gets an \
+                 alert",
+                rule.name
+            ));
+        }
+    }
+    if lint::defaults_show_page(&config.policy) {
+        found.push("a default blocks with a page, which needs a CA: it is an alert instead".into());
+    }
+    if config.egress.quic == EgressAction::Pass {
+        found
+            .push("`quic = \"pass\"` lets every client bypass every TLS rule by using QUIC".into());
+    }
+    let quic = PortRange::single(QUIC_PORT);
+    if config
+        .egress
+        .pass_udp
+        .iter()
+        .any(|range| range.overlaps(quic))
+    {
+        found.push(format!(
+            "`pass_udp` names UDP {QUIC_PORT}, which `quic` decides: to let all of it out, write an \
+             [[egress.rule]]"
+        ));
+    }
+    let steered = &config.steer.ports.tls;
+    for range in &config.egress.pass_tcp {
+        if steered.iter().any(|port| port.overlaps(*range)) {
+            found.push(format!(
+                "`pass_tcp` names TCP {range} and `[steer]` a port of it: the port is steered"
+            ));
+        }
+    }
+    if steered.is_empty() && config.steer.ports.http.is_empty() {
+        found.push("no port is steered: no flow reaches the rules".into());
+    }
+    found
+}
+
+/// What this version cannot know, where a rule depends on it.
+#[must_use]
+pub fn notes(config: &Config) -> Vec<String> {
+    let mut asks = false;
+    visit(&config.rules.rules, &mut |condition| {
+        asks |= condition.fact() == Some(Fact::Tls);
+    });
+    if !asks {
+        return Vec::new();
+    }
+    vec![
+        "`tls` is what the client's first bytes tell: a genuine ClientHello counts as negotiated, \
+         whatever the origin answers"
+            .into(),
+    ]
+}
+
+fn visit(rules: &[Rule], with: &mut dyn FnMut(&Condition)) {
+    fn each(conditions: &[Condition], with: &mut dyn FnMut(&Condition)) {
+        for condition in conditions {
+            with(condition);
+            if let Condition::Not(inner) = condition {
+                each(inner, with);
+            }
+        }
+    }
+    for rule in rules {
+        each(&rule.when, with);
+        each(&rule.unless, with);
+        if let RuleBody::Contain(inner) = &rule.body {
+            visit(inner, with);
+        }
+    }
+}
