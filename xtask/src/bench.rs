@@ -1,0 +1,75 @@
+//! `cargo xtask bench`.
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::{repo, setup};
+
+/// Arguments of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to measure
+    #[arg(default_value = "all")]
+    which: Which,
+    /// More for the program that measures
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+enum Which {
+    /// Functions and kernel programs by themselves
+    Micro,
+    /// Traffic through the lab; needs root
+    Lab,
+    /// Both
+    All,
+}
+
+/// Measures.
+///
+/// # Errors
+///
+/// When something does not build, or a measurement cannot be made.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !repo::is_root() {
+        bail!("kernel programs and the lab need root: run this as root");
+    }
+    setup::run(&[setup::For::Kernel, setup::For::Lab, setup::For::Bench])?;
+    sluice_ebpf_build::build(&repo::root()).context("building the kernel object")?;
+    if args.which != Which::Lab {
+        repo::run(repo::cargo(&["bench", "--package", "sluice-bench"]).args(micro(args)))?;
+    }
+    if args.which != Which::Micro {
+        let build = [
+            "build",
+            "--release",
+            "--package",
+            "sluice-gateway",
+            "--bins",
+        ];
+        repo::run(&mut repo::cargo(&build))?;
+        let mut lab = repo::cargo(&[
+            "run",
+            "--release",
+            "--package",
+            "sluice-bench",
+            "--bin",
+            "lab",
+            "--",
+        ]);
+        lab.env("SLUICE_BIN", repo::target_dir().join("release/sluice"));
+        repo::run(lab.args(&args.more))?;
+    }
+    Ok(())
+}
+
+/// What is left over on the command line belongs to the lab unless only the others are asked for.
+fn micro(args: &Args) -> Vec<&str> {
+    let more = if args.which == Which::Micro {
+        args.more.as_slice()
+    } else {
+        &[]
+    };
+    more.iter().map(String::as_str).collect()
+}

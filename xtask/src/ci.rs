@@ -1,0 +1,23 @@
+//! `cargo xtask ci`.
+
+use anyhow::Result;
+
+use crate::{lint, setup, steps::Steps, test};
+
+/// Sets up, lints and tests, and prints the time of each step.
+///
+/// # Errors
+///
+/// When one of them finds a fault.
+pub(crate) fn run() -> Result<()> {
+    let mut steps = Steps::new();
+    let done = all(&mut steps);
+    steps.print();
+    done
+}
+
+fn all(steps: &mut Steps) -> Result<()> {
+    steps.step("install what is missing", || setup::run(setup::ALL))?;
+    lint::all(&lint::Args::default(), steps)?;
+    test::all(&test::Args::default(), steps)
+}

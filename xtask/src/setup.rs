@@ -1,0 +1,111 @@
+//! `cargo xtask setup`: installs what is missing, and does nothing where all is there.
+//!
+//! Programs come from Debian's packages where they are; tools of Rust are compiled into
+//! `target/tools`, so that nothing of the user's own is replaced.
+
+mod debian;
+mod rust;
+
+use anyhow::{Result, bail};
+
+use crate::repo;
+
+/// What something is needed for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum For {
+    /// Building the kernel object.
+    Kernel,
+    /// Standing up the lab.
+    Lab,
+    /// Running the tests.
+    Test,
+    /// Linting.
+    Lint,
+    /// Measuring.
+    Bench,
+}
+
+/// All but what only measuring needs.
+pub(crate) const ALL: &[For] = &[For::Kernel, For::Lab, For::Test, For::Lint];
+
+/// A program, the Debian package that has it, and who needs it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+    needed_for: For,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "ip",
+        package: "iproute2",
+        needed_for: For::Lab,
+    },
+    Program {
+        name: "mount",
+        package: "mount",
+        needed_for: For::Lab,
+    },
+    Program {
+        name: "curl",
+        package: "curl",
+        needed_for: For::Lab,
+    },
+    Program {
+        name: "openssl",
+        package: "openssl",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "nft",
+        package: "nftables",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "ethtool",
+        package: "ethtool",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "valgrind",
+        package: "valgrind",
+        needed_for: For::Bench,
+    },
+];
+
+/// Installs what is missing for these purposes.
+///
+/// # Errors
+///
+/// When something cannot be installed here; it says what to install by hand.
+pub(crate) fn run(purposes: &[For]) -> Result<()> {
+    let mut missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|program| purposes.contains(&program.needed_for))
+        .filter(|program| repo::find(program.name).is_none())
+        .map(|program| program.package)
+        .collect();
+    if purposes.contains(&For::Kernel) && !rust::has_core() && !rust::add_core_source() {
+        missing.extend(debian::RUST_WITH_SOURCE);
+    }
+    if !missing.is_empty() {
+        debian::install(&missing)?;
+    }
+    if purposes.contains(&For::Kernel) {
+        if !rust::has_core() {
+            bail!("{}", rust::CORE_BY_HAND);
+        }
+        rust::install(&rust::BPF_LINKER)?;
+    }
+    if purposes.contains(&For::Test) {
+        rust::install(&rust::NEXTEST)?;
+        if repo::find("promtool").is_none() {
+            debian::unpack_promtool()?;
+        }
+    }
+    if purposes.contains(&For::Lint) {
+        rust::components(&["rustfmt", "clippy"])?;
+        rust::install(&rust::DENY)?;
+    }
+    Ok(())
+}
