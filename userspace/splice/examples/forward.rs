@@ -31,12 +31,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             transparent: false,
             ..ListenOptions::default()
         };
+        let dialling = DialOptions {
+            bytes_follow: true,
+            ..DialOptions::default()
+        };
         let listener = listen(from, &options)?;
         loop {
             let (client, _) = listener.accept().await?;
             let pool = Rc::clone(&pool);
             tokio::task::spawn_local(async move {
-                let Ok(origin) = dial(to, &DialOptions::default()).await else {
+                let Ok(origin) = dial(to, &dialling).await else {
                     return;
                 };
                 let outcome = relay(&client, &origin, b"", &pool, &Options::default()).await;

@@ -32,7 +32,7 @@ impl Default for ListenOptions {
 /// A listener that shares its address with those of the other workers.
 ///
 /// What it sets is inherited by every accepted connection, which saves as many calls per flow:
-/// no delay, keep-alive, urgent data in line (it would be lost to a relay otherwise) and the mark.
+/// no delay, urgent data in line (it would be lost to a relay otherwise) and the mark.
 /// An IPv6 listener takes IPv6 only: an IPv4 client never appears under a mapped address.
 ///
 /// # Errors
@@ -40,12 +40,8 @@ impl Default for ListenOptions {
 /// What the kernel says: `EPERM` without CAP_NET_ADMIN, `EADDRINUSE` where a listener that does not
 /// share has the port. Must be called inside a tokio runtime with IO enabled.
 pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -70,13 +66,17 @@ pub(crate) fn prepare(socket: &SockRef<'_>, mark: u32) -> io::Result<()> {
         socket.set_mark(mark)?;
     }
     socket.set_tcp_nodelay(true)?;
-    socket.set_out_of_band_inline(true)?;
-    // A peer that vanishes without a word is noticed within a few minutes.
+    socket.set_out_of_band_inline(true)
+}
+
+/// Has the kernel ask after a quiet peer: one that vanished without a word is noticed within a few
+/// minutes. Left to flows that last, because it takes four calls.
+pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(120))
         .with_interval(Duration::from_secs(20))
         .with_retries(6);
-    socket.set_tcp_keepalive(&keepalive)
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// The address that the client of a transparently accepted connection dialled.

@@ -10,15 +10,20 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::direction::{Direction, Fault, OnEnd};
+use crate::listen::keep_alive;
 use crate::pool::PipePool;
 
 /// Idle time is measured in this many ticks: a flow that moved nothing during all of them is idle.
 const IDLE_TICKS: u32 = 8;
 
+/// The longest time between two looks at a flow.
+const TICK: Duration = Duration::from_secs(60);
+
 /// How long a flow may last, and when it counts as bulk.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The flow ends when no byte moved either way for this long (and up to an eighth longer).
+    /// The flow ends when no byte moved either way for this long (and up to an eighth longer, a
+    /// minute at most).
     /// Zero: never.
     pub idle_timeout: Duration,
     /// The flow ends when it has lasted this long. Zero: never.
@@ -111,6 +116,7 @@ pub async fn relay(
         outward_done: false,
         inward_done: false,
         failed: None,
+        kept_alive: false,
     };
     if !prefix.is_empty()
         && let Err(fault) = relay.outward.begin(prefix, origin)
@@ -118,19 +124,17 @@ pub async fn relay(
         relay.outward_failed(fault);
     }
     let mut clock = IdleClock::new(options);
-    let mut timer = pin!(clock.next().map(sleep_until));
+    let mut timer = pin!(sleep_until(clock.next));
     let end = poll_fn(|cx| {
         if let Poll::Ready(end) = relay.poll(cx) {
             return Poll::Ready(end);
         }
-        let Some(mut timer) = timer.as_mut().as_pin_mut() else {
-            return Poll::Pending;
-        };
         while timer.as_mut().poll(cx).is_ready() {
             match clock.tick(relay.moved()) {
-                Ok(next) => timer.as_mut().reset(next),
+                Ok(()) => timer.as_mut().reset(clock.next),
                 Err(end) => return Poll::Ready(end),
             }
+            relay.outlives_a_tick();
         }
         Poll::Pending
     })
@@ -158,11 +162,22 @@ struct Relay<'a> {
     inward_done: bool,
     /// A socket that refused bytes: the end of the flow, as soon as what it had sent is delivered.
     failed: Option<End>,
+    kept_alive: bool,
 }
 
 impl Relay<'_> {
     fn moved(&self) -> u64 {
         self.outward.moved() + self.inward.moved()
+    }
+
+    fn outlives_a_tick(&mut self) {
+        if !self.kept_alive {
+            self.kept_alive = true;
+            for stream in [self.client, self.origin] {
+                // A socket that refuses has failed, which the next byte will tell.
+                let _ = keep_alive(stream);
+            }
+        }
     }
 
     /// A socket reports its failure once, to whichever direction comes first; the other one then
@@ -258,61 +273,52 @@ fn is_reset(error: &io::Error) -> bool {
 
 /// Idle and total time by one timer that is not touched while bytes move.
 struct IdleClock {
-    tick: Option<Duration>,
+    idle: Option<Duration>,
+    tick: Duration,
     deadline: Option<Instant>,
-    next: Option<Instant>,
+    next: Instant,
     moved: u64,
-    quiet: u32,
+    quiet: Duration,
 }
 
 impl IdleClock {
     fn new(options: &Options) -> Self {
         let idle = Some(options.idle_timeout).filter(|idle| !idle.is_zero());
         let total = Some(options.total_timeout).filter(|total| !total.is_zero());
+        let now = Instant::now();
         let mut clock = Self {
-            tick: idle.map(|idle| idle / IDLE_TICKS),
-            deadline: None,
-            next: None,
+            idle,
+            tick: idle.map_or(TICK, |idle| TICK.min(idle / IDLE_TICKS)),
+            deadline: total.and_then(|total| now.checked_add(total)),
+            next: now,
             moved: 0,
-            quiet: 0,
+            quiet: Duration::ZERO,
         };
-        if idle.is_some() || total.is_some() {
-            let now = Instant::now();
-            clock.deadline = total.and_then(|total| now.checked_add(total));
-            clock.schedule(now);
-        }
+        clock.schedule(now);
         clock
     }
 
-    fn next(&self) -> Option<Instant> {
-        self.next
-    }
-
     fn schedule(&mut self, now: Instant) {
-        let tick = self.tick.and_then(|tick| now.checked_add(tick));
-        self.next = match (tick, self.deadline) {
-            (Some(tick), Some(deadline)) => Some(tick.min(deadline)),
-            (tick, deadline) => tick.or(deadline),
-        };
+        let tick = now + self.tick;
+        self.next = self.deadline.map_or(tick, |deadline| tick.min(deadline));
     }
 
-    /// The timer rang: when it rings next, or why the flow is over.
-    fn tick(&mut self, moved: u64) -> Result<Instant, End> {
-        let rung = self.next.ok_or(End::IdleTimeout)?;
-        if self.deadline.is_some_and(|deadline| rung >= deadline) {
+    /// The timer rang: when it rings next is in `next`, or the flow is over.
+    fn tick(&mut self, moved: u64) -> Result<(), End> {
+        if self.deadline.is_some_and(|deadline| self.next >= deadline) {
             return Err(End::TotalTimeout);
         }
         if moved == self.moved {
-            self.quiet += 1;
-            if self.quiet >= IDLE_TICKS {
+            self.quiet += self.tick;
+            if self.idle.is_some_and(|idle| self.quiet >= idle) {
                 return Err(End::IdleTimeout);
             }
         } else {
             self.moved = moved;
-            self.quiet = 0;
+            self.quiet = Duration::ZERO;
         }
         self.schedule(Instant::now());
-        self.next.ok_or(End::IdleTimeout)
+        Ok(())
     }
 }
 
@@ -353,7 +359,8 @@ mod tests {
     }
 
     #[test]
-    fn no_timeouts_need_no_timer() {
-        assert_eq!(clock(0, 0).next(), None);
+    fn without_timeouts_a_quiet_flow_goes_on() {
+        let mut clock = clock(0, 0);
+        assert!((0..10_000).all(|_| clock.tick(0).is_ok()));
     }
 }
