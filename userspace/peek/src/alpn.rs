@@ -57,11 +57,17 @@ impl Alpn {
     /// The protocols offered, each as the bytes the client sent.
     #[must_use]
     pub fn iter(&self) -> AlpnIter<'_> {
-        let list = match &self.0 {
+        AlpnIter(Cursor::new(self.as_wire()))
+    }
+
+    /// The names as they stand on the wire, each behind one byte of length; empty where nothing is
+    /// offered.
+    #[must_use]
+    pub fn as_wire(&self) -> &[u8] {
+        match &self.0 {
             Store::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Store::Heap(bytes) => bytes,
-        };
-        AlpnIter(Cursor::new(list))
+        }
     }
 
     /// Whether nothing is offered.
