@@ -2,3 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod commands;
+pub mod config;
+pub mod facts;
+pub mod replay;

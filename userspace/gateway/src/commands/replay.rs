@@ -1,16 +1,69 @@
 //! `sluice replay`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    net::IpAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use sluice_policy::Net;
+
+use crate::{
+    config::Config,
+    replay::{self, Topology},
+};
+
+/// The origin's recipe.
+const RECIPE: &str = include_str!("../../examples/skype.toml");
 
 /// Arguments of `sluice replay`.
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = "One line a flow, in the order of first packets. The first packet that \
+crosses the LAN device decides. Flows that stay on the LAN, or never touch it, show no verdict.\n\n\
+Example: sluice replay skype.pcap --lan 192.168.1.0/24 --gateway 192.168.1.1")]
+pub struct Args {
+    /// The capture: pcap or pcapng
+    file: PathBuf,
+    /// The configuration whose policy is tried [default: the shipped Skype recipe]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Addresses behind the gateway; repeatable [default: private and unique-local ranges]
+    #[arg(long, value_name = "CIDR")]
+    lan: Vec<Net>,
+    /// An address of the gateway's own; repeatable
+    #[arg(long, value_name = "ADDR")]
+    gateway: Vec<IpAddr>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// Whatever kept it from being done.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// The configuration or the capture cannot be read, or the kernel programs cannot be loaded.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => Config::parse(RECIPE, "examples/skype.toml")?,
+    };
+    let lan = if args.lan.is_empty() { Topology::private_lan() } else { args.lan };
+    let topology = Topology { lan, gateway: args.gateway };
+    let flows = replay::replay(args.file, config, topology)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for flow in &flows {
+        let line = if args.json { replay::json(flow) } else { replay::line(flow) };
+        match writeln!(out, "{line}") {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            result => result.context("writing the flows")?,
+        }
+    }
+    match out.flush() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -1,0 +1,239 @@
+//! Reads classic pcap and pcapng files.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pcap_file::{
+    DataLink, PcapError,
+    pcap::PcapReader,
+    pcapng::{Block, PcapNgReader, blocks::interface_description::InterfaceDescriptionOption},
+};
+
+use super::frame;
+
+/// One packet of a capture.
+#[derive(Clone, Debug)]
+pub(super) struct Captured {
+    /// Its number, from 1, as capture viewers count.
+    pub number: u64,
+    /// Since the epoch.
+    pub time: Duration,
+    /// What its bytes begin with.
+    pub link: DataLink,
+    /// The bytes that were kept.
+    pub bytes: Vec<u8>,
+    /// How many bytes it had on the wire.
+    pub length: usize,
+}
+
+/// Why a capture cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// The file cannot be opened or read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is neither pcap nor pcapng.
+    #[error(
+        "{}: neither a pcap nor a pcapng file; `tcpdump -w FILE` and `dumpcap` write them",
+        .0.display()
+    )]
+    Format(PathBuf),
+    /// The file is damaged.
+    #[error("{}: packet {number}: {reason}; the packets before it can be read", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The number of the packet that cannot be read, from 1.
+        number: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The link type is not one that carries IP in a known way.
+    #[error(
+        "{}: packet {number}: link type {link:?} is not supported; Ethernet, raw IP, BSD \
+         loopback and Linux cooked captures are", path.display()
+    )]
+    Link {
+        /// The file.
+        path: PathBuf,
+        /// The packet's number, from 1.
+        number: u64,
+        /// Its link type.
+        link: DataLink,
+    },
+}
+
+/// The packets of a capture, in the file's order.
+pub(super) struct Packets {
+    path: PathBuf,
+    reader: Reader,
+    number: u64,
+    over: bool,
+}
+
+enum Reader {
+    Classic(Box<PcapReader<BufReader<File>>>),
+    Next(Box<PcapNgReader<BufReader<File>>>),
+}
+
+/// Opens a capture.
+///
+/// # Errors
+///
+/// [`CaptureError::File`] and [`CaptureError::Format`].
+pub(super) fn open(path: &Path) -> Result<Packets, CaptureError> {
+    let failed = |source| CaptureError::File { path: path.to_owned(), source };
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut magic = [0; 4];
+    let is_short = match file.read_exact(&mut magic) {
+        Ok(()) => false,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+        Err(error) => return Err(failed(error)),
+    };
+    file.rewind().map_err(failed)?;
+    let unknown = |_| CaptureError::Format(path.to_owned());
+    let reader = match u32::from_be_bytes(magic) {
+        _ if is_short => return Err(CaptureError::Format(path.to_owned())),
+        0x0a0d_0d0a => Reader::Next(Box::new(PcapNgReader::new(file).map_err(unknown)?)),
+        0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 => {
+            Reader::Classic(Box::new(PcapReader::new(file).map_err(unknown)?))
+        }
+        _ => return Err(CaptureError::Format(path.to_owned())),
+    };
+    Ok(Packets { path: path.to_owned(), reader, number: 0, over: false })
+}
+
+impl Packets {
+    fn damaged(&self, error: &PcapError) -> CaptureError {
+        let reason = match error {
+            PcapError::IncompleteBuffer => "the file ends inside it".to_owned(),
+            PcapError::IoError(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                "the file ends inside it".to_owned()
+            }
+            PcapError::IoError(source) => source.to_string(),
+            other => other.to_string(),
+        };
+        CaptureError::Damaged { path: self.path.clone(), number: self.number + 1, reason }
+    }
+
+    fn classic(
+        reader: &mut PcapReader<BufReader<File>>,
+    ) -> Option<Result<Captured, PcapError>> {
+        let link = reader.header().datalink;
+        let packet = match reader.next_packet()? {
+            Ok(packet) => packet,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(Ok(Captured {
+            number: 0,
+            time: packet.timestamp,
+            link,
+            length: packet.orig_len as usize,
+            bytes: packet.data.into_owned(),
+        }))
+    }
+
+    /// The next packet of a pcapng file; other blocks are passed over.
+    fn next_generation(
+        reader: &mut PcapNgReader<BufReader<File>>,
+    ) -> Option<Result<Captured, PcapError>> {
+        loop {
+            let (interface, ticks, bytes, length) = match reader.next_block()? {
+                Err(error) => return Some(Err(error)),
+                Ok(Block::EnhancedPacket(packet)) => (
+                    packet.interface_id as usize,
+                    Some(packet.timestamp.as_nanos()),
+                    packet.data.into_owned(),
+                    packet.original_len as usize,
+                ),
+                Ok(Block::SimplePacket(packet)) => {
+                    let length = packet.original_len as usize;
+                    (0, None, packet.data.into_owned(), length)
+                }
+                Ok(_) => continue,
+            };
+            let Some(description) = reader.interfaces().get(interface) else {
+                return Some(Err(PcapError::InvalidInterfaceId(interface as u32)));
+            };
+            let resolution = description.options.iter().find_map(|option| match option {
+                InterfaceDescriptionOption::IfTsResol(resolution) => Some(*resolution),
+                _ => None,
+            });
+            let time = ticks.map_or(Duration::ZERO, |ticks| scaled(ticks, resolution));
+            let link = description.linktype;
+            return Some(Ok(Captured { number: 0, time, link, bytes, length }));
+        }
+    }
+}
+
+/// Ticks to time: a power of ten or, with the top bit, of two; microseconds where nothing is said
+/// (pcapng, if_tsresol).
+fn scaled(ticks: u128, resolution: Option<u8>) -> Duration {
+    let resolution = resolution.unwrap_or(6);
+    let exponent = u32::from(resolution & 0x7f);
+    let per_second = if resolution & 0x80 == 0 {
+        10u128.checked_pow(exponent)
+    } else {
+        1u128.checked_shl(exponent)
+    };
+    let Some(per_second) = per_second else { return Duration::ZERO };
+    let nanos = ticks.saturating_mul(1_000_000_000) / per_second;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+impl Iterator for Packets {
+    type Item = Result<Captured, CaptureError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let next = match &mut self.reader {
+            Reader::Classic(reader) => Self::classic(reader),
+            Reader::Next(reader) => Self::next_generation(reader),
+        };
+        match next {
+            None => None,
+            Some(Ok(mut packet)) => {
+                self.number += 1;
+                packet.number = self.number;
+                if !frame::is_supported(packet.link) {
+                    self.over = true;
+                    return Some(Err(CaptureError::Link {
+                        path: self.path.clone(),
+                        number: packet.number,
+                        link: packet.link,
+                    }));
+                }
+                Some(Ok(packet))
+            }
+            Some(Err(error)) => {
+                self.over = true;
+                Some(Err(self.damaged(&error)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_become_time() {
+        assert_eq!(scaled(1_500_000, None), Duration::from_millis(1500));
+        assert_eq!(scaled(1_500_000_000, Some(9)), Duration::from_millis(1500));
+        assert_eq!(scaled(3, Some(0x81)), Duration::from_millis(1500));
+        assert_eq!(scaled(1, Some(0x7f)), Duration::ZERO);
+    }
+}
