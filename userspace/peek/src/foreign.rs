@@ -14,9 +14,6 @@ const PREFIXES: &[(&[u8], &str)] = &[
     (b"HELO ", "smtp"),
     (b"<?xml ", "xmpp"),
     (b"<stream:stream", "xmpp"),
-    // A TPKT header with an X.224 connection request follows in every RDP client.
-    (b"\x03\0\0\x13\x0e\xe0", "rdp"),
-    (b"\x03\0\0\x2c\x27\xe0", "rdp"),
 ];
 
 /// So many bytes of a prefix suffice to tell it, where the stream has no more yet.
@@ -31,6 +28,9 @@ pub fn application(bytes: &[u8]) -> Option<&'static str> {
     if http::is_request_line(bytes) {
         return Some("http");
     }
+    if is_rdp(bytes) {
+        return Some("rdp");
+    }
     PREFIXES
         .iter()
         .find(|(prefix, _)| {
@@ -38,6 +38,13 @@ pub fn application(bytes: &[u8]) -> Option<&'static str> {
             common >= ENOUGH.min(prefix.len()) && prefix.get(..common) == bytes.get(..common)
         })
         .map(|(_, name)| *name)
+}
+
+/// A TPKT header (RFC 1006 section 6) that holds exactly an X.224 connection request.
+fn is_rdp(bytes: &[u8]) -> bool {
+    const CONNECTION_REQUEST: u8 = 0xe0;
+    matches!(*bytes, [3, 0, 0, packet, request, CONNECTION_REQUEST, ..]
+        if packet.checked_sub(5) == Some(request))
 }
 
 #[cfg(test)]
@@ -58,6 +65,8 @@ mod tests {
             (b"EHLO client.example\r\n", Some("smtp")),
             (b"<?xml version='1.0'?>", Some("xmpp")),
             (b"\x03\0\0\x13\x0e\xe0\0\0", Some("rdp")),
+            (b"\x03\0\0\x2c\x27\xe0\0\0\0\0\0Cookie: ", Some("rdp")),
+            (b"\x03\0\0\x13\x0f\xe0\0\0", None),
             (b"\x16\x03\x01\0\xba\x01", None),
             (b"\x80\x46", None),
             (b"SSH", None),
