@@ -130,7 +130,8 @@ impl TestBench {
         self.gateway.replace(addresses).map(drop)
     }
 
-    /// Sets the daemon's latest sign of life, in the programs' clock; 0: none.
+    /// Sets the daemon's latest sign of life, in [`monotonic_ns`](crate::monotonic_ns); 0: none. It
+    /// is not looked at under REPLAY.
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl TestBench {
     }
 
     /// Lets a program judge a frame at a time of its clock, and returns the verdict and its
-    /// reason. The daemon's sign of life is renewed to that time.
+    /// reason.
     ///
     /// `ifindex` must be a device of this network namespace, or 0 or 1 for the loopback device.
     ///
@@ -148,23 +149,6 @@ impl TestBench {
     ///
     /// The kernel refused the frame, [`Error::Replay`] where the program left no verdict.
     pub fn run(
-        &mut self,
-        hook: Hook,
-        frame: &[u8],
-        ifindex: u32,
-        now_ns: u64,
-    ) -> Result<(Verdict, Reason), Error> {
-        self.heartbeat.set(now_ns.max(1))?;
-        self.run_at(hook, frame, ifindex, now_ns)
-    }
-
-    /// As [`run`](Self::run), with the daemon's sign of life as
-    /// [`set_heartbeat`](Self::set_heartbeat) left it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`run`](Self::run).
-    pub fn run_at(
         &mut self,
         hook: Hook,
         frame: &[u8],

@@ -1,9 +1,12 @@
 //! What the programs count, added up over the CPUs.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockMap};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    net::sockopt::socket_acceptconn,
+    time::{ClockId, clock_gettime},
+};
 use sluice_abi::{
     CounterCell, FlowEntry, FlowKey, Hook, Reason, Verdict,
     event::{EventStat, counter_index},
@@ -212,7 +215,10 @@ impl Listeners {
     }
 
     pub(crate) fn set(&mut self, index: u32, socket: &impl AsFd) -> Result<(), Error> {
-        use std::os::fd::AsRawFd;
+        // The kernel takes other sockets too, and then every steered flow would be lost.
+        if !socket_acceptconn(socket).is_ok_and(|listens| listens) {
+            return Err(Error::NotListening);
+        }
         let fd = socket.as_fd().as_raw_fd();
         self.0
             .set(index, &fd, 0)

@@ -82,6 +82,9 @@ pub enum Error {
     /// The netlink socket could not be opened, or died.
     #[error("netlink socket")]
     NetlinkSocket(#[source] io::Error),
+    /// A socket that does not listen was to be handed steered flows.
+    #[error("steered flows can only be handed to a TCP socket that listens")]
+    NotListening,
     /// Nothing is loaded.
     #[error("nothing is loaded under {}: `sluice load` or `sluice run` closes the gate", .0.display())]
     NotLoaded(PathBuf),

@@ -126,19 +126,21 @@ async fn ensure_family(
     routing: Routing,
     family: IpVersion,
 ) -> Result<(), Error> {
-    let route = local_route(&family, routing.table, loopback(netlink).await?);
     // The route first: a rule that leads to an empty table lets packets fall through to the main
     // one.
-    netlink
-        .handle
-        .route()
-        .add(route)
-        .replace()
-        .execute()
-        .await
-        .map_err(Error::netlink(
-            "add the local route for steered packets (is lo up?)",
-        ))?;
+    let routes = routes(netlink, &family, routing.table).await?;
+    if !routes.iter().any(is_local_route) {
+        let route = local_route(&family, routing.table, loopback(netlink).await?);
+        netlink
+            .handle
+            .route()
+            .add(route)
+            .execute()
+            .await
+            .map_err(Error::netlink(
+                "add the local route for steered packets (is lo up, and the table free?)",
+            ))?;
+    }
     let mut present = false;
     for message in rules(netlink, family.clone()).await? {
         let rule = Rule::from(&message);
@@ -147,7 +149,7 @@ async fn ensure_family(
         } else if rule.owned {
             remove_rule(netlink, message).await?;
             if rule.table != routing.table {
-                remove_route(netlink, family.clone(), rule.table).await?;
+                remove_routes(netlink, &family, rule.table).await?;
             }
         }
     }
@@ -179,7 +181,7 @@ pub(crate) async fn remove(netlink: &Netlink, table: u32) -> Result<usize, Error
             }
         }
         for table in tables {
-            removed += usize::from(remove_route(netlink, family.clone(), table).await?);
+            removed += remove_routes(netlink, &family, table).await?;
         }
     }
     Ok(removed)
@@ -197,33 +199,48 @@ pub(crate) async fn all_rules(netlink: &Netlink) -> Result<Vec<Rule>, Error> {
     Ok(all)
 }
 
-/// Routes in a table that are not sluice's, in both families.
+/// How many routes in a table are not sluice's, in both families.
 pub(crate) async fn foreign_routes(netlink: &Netlink, table: u32) -> Result<usize, Error> {
     let mut foreign = 0;
     for family in FAMILIES {
-        let mut request = RouteMessage::default();
-        request.header.address_family = address_family(&family);
-        request.attributes.push(RouteAttribute::Table(table));
-        let found = netlink
-            .handle
-            .route()
-            .get(request)
-            .execute()
-            .try_collect::<Vec<_>>()
-            .await;
-        match found {
-            Ok(routes) => {
-                foreign += routes
-                    .iter()
-                    .filter(|route| u8::from(route.header.protocol) != PROTOCOL)
-                    .count();
+        match routes(netlink, &family, table).await {
+            Err(Error::Netlink { source, .. }) if is_family_missing(&source) => {}
+            routes => {
+                let routes = routes?;
+                let others = routes.iter().filter(|route| !is_local_route(route));
+                foreign += others.count();
             }
-            // The table does not exist.
-            Err(error) if errno(&error) == Some(Errno::NOENT) || is_family_missing(&error) => {}
-            Err(error) => return Err(Error::netlink("list routes")(error)),
         }
     }
     Ok(foreign)
+}
+
+async fn routes(
+    netlink: &Netlink,
+    family: &IpVersion,
+    table: u32,
+) -> Result<Vec<RouteMessage>, Error> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = address_family(family);
+    request.attributes.push(RouteAttribute::Table(table));
+    match netlink
+        .handle
+        .route()
+        .get(request)
+        .execute()
+        .try_collect()
+        .await
+    {
+        // The table does not exist.
+        Err(error) if errno(&error) == Some(Errno::NOENT) => Ok(Vec::new()),
+        routes => routes.map_err(Error::netlink("list routes")),
+    }
+}
+
+fn is_local_route(route: &RouteMessage) -> bool {
+    u8::from(route.header.protocol) == PROTOCOL
+        && route.header.kind == RouteType::Local
+        && route.header.destination_prefix_length == 0
 }
 
 async fn rules(netlink: &Netlink, family: IpVersion) -> Result<Vec<RuleMessage>, Error> {
@@ -263,18 +280,21 @@ async fn remove_rule(netlink: &Netlink, message: RuleMessage) -> Result<(), Erro
     }
 }
 
-async fn remove_route(netlink: &Netlink, family: IpVersion, table: u32) -> Result<bool, Error> {
-    let route = local_route(&family, table, loopback(netlink).await?);
-    match netlink.handle.route().del(route).execute().await {
-        Ok(()) => Ok(true),
-        Err(error)
-            if matches!(errno(&error), Some(Errno::SRCH | Errno::NOENT))
-                || is_family_missing(&error) =>
-        {
-            Ok(false)
+/// Removes sluice's routes from a table; says how many there were.
+async fn remove_routes(netlink: &Netlink, family: &IpVersion, table: u32) -> Result<usize, Error> {
+    let mut routes = match routes(netlink, family, table).await {
+        Err(Error::Netlink { source, .. }) if is_family_missing(&source) => return Ok(0),
+        routes => routes?,
+    };
+    routes.retain(is_local_route);
+    let found = routes.len();
+    for route in routes {
+        match netlink.handle.route().del(route).execute().await {
+            Err(error) if matches!(errno(&error), Some(Errno::SRCH | Errno::NOENT)) => {}
+            done => done.map_err(Error::netlink("remove the local route"))?,
         }
-        Err(error) => Err(Error::netlink("remove the local route")(error)),
     }
+    Ok(found)
 }
 
 /// Index of the loopback device, which every network namespace makes first.

@@ -172,7 +172,7 @@ impl Steering {
     ///
     /// # Errors
     ///
-    /// The kernel takes only TCP sockets that listen.
+    /// [`Error::NotListening`], [`Error::Released`], or the kernel refused the socket.
     pub fn set_listeners(&self, v4: &impl AsFd, v6: Option<&impl AsFd>) -> Result<(), Error> {
         self.owned()?;
         let mut listeners = locked(&self.0.listeners);
