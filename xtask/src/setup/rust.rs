@@ -49,7 +49,7 @@ pub(super) const NEXTEST: Tool = Tool {
 pub(super) const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
-    options: &[],
+    options: &["--no-default-features"],
     why: "checks the dependencies",
 };
 
