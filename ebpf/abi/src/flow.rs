@@ -102,9 +102,23 @@ impl FlowKey {
         };
         let pad = [0; 3];
         let key = if source_is_high {
-            Self { low: dst, high: src, low_port: dport, high_port: sport, protocol, pad }
+            Self {
+                low: dst,
+                high: src,
+                low_port: dport,
+                high_port: sport,
+                protocol,
+                pad,
+            }
         } else {
-            Self { low: src, high: dst, low_port: sport, high_port: dport, protocol, pad }
+            Self {
+                low: src,
+                high: dst,
+                low_port: sport,
+                high_port: dport,
+                protocol,
+                pad,
+            }
         };
         (key, source_is_high)
     }
@@ -247,7 +261,11 @@ impl Bucket {
     #[must_use]
     pub const fn take(&mut self, now: u64, interval: u64, burst: u64) -> bool {
         let floor = now.saturating_sub(burst);
-        let from = if self.spent_until > floor { self.spent_until } else { floor };
+        let from = if self.spent_until > floor {
+            self.spent_until
+        } else {
+            floor
+        };
         let until = from.saturating_add(interval);
         if until > now {
             return false;
@@ -283,7 +301,9 @@ mod tests {
     fn a_bucket_gives_its_burst_then_its_rate() {
         let (interval, burst) = (10, 50);
         let mut bucket = Bucket::default();
-        let given = (0..20).filter(|_| bucket.take(1_000, interval, burst)).count();
+        let given = (0..20)
+            .filter(|_| bucket.take(1_000, interval, burst))
+            .count();
         assert_eq!(given, 5);
         assert!(!bucket.take(1_009, interval, burst));
         assert!(bucket.take(1_010, interval, burst));
@@ -291,7 +311,11 @@ mod tests {
 
     #[test]
     fn a_closing_flow_ages_faster() {
-        let mut entry = FlowEntry { seen: 0, generation: 1, flags: FlowEntry::FLAG_REPLIED };
+        let mut entry = FlowEntry {
+            seen: 0,
+            generation: 1,
+            flags: FlowEntry::FLAG_REPLIED,
+        };
         let minute = 60_000_000_000;
         assert!(!entry.is_expired(6, minute));
         entry.flags |= FlowEntry::FLAG_RST;

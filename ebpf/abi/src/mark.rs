@@ -25,7 +25,11 @@ impl Marks {
         if mask == lowest {
             return None;
         }
-        Some(Self { mask, steer: value, own })
+        Some(Self {
+            mask,
+            steer: value,
+            own,
+        })
     }
 }
 

@@ -212,7 +212,11 @@ mod tests {
     fn names_and_codes_are_unique() {
         let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert!(Reason::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()));
+        assert!(
+            Reason::ALL
+                .windows(2)
+                .all(|pair| pair[0].code() < pair[1].code())
+        );
     }
 
     #[test]

@@ -99,7 +99,10 @@ pub fn build(root: &Path) -> Result<PathBuf, BuildError> {
     for (key, _) in env::vars_os() {
         let name = key.to_string_lossy();
         let foreign = name.starts_with("CARGO")
-            && !matches!(&*name, "CARGO_HOME" | "CARGO_TERM_COLOR" | "CARGO_NET_OFFLINE");
+            && !matches!(
+                &*name,
+                "CARGO_HOME" | "CARGO_TERM_COLOR" | "CARGO_NET_OFFLINE"
+            );
         if foreign || name.starts_with("RUST") || name == "OUT_DIR" || name == "TARGET" {
             cargo.env_remove(&key);
         }
@@ -115,22 +118,39 @@ pub fn build(root: &Path) -> Result<PathBuf, BuildError> {
         .env("RUSTC_BOOTSTRAP", "1")
         // A RUSTFLAGS of the caller would take the place of these and drop BTF without a word.
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .args(["build", "--quiet", "--locked", "--package", "sluice-programs", "--bin", BINARY])
-        .args(["--features", "kernel", "--profile", "kernel", "-Zbuild-std=core"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "sluice-programs",
+            "--bin",
+            BINARY,
+        ])
+        .args([
+            "--features",
+            "kernel",
+            "--profile",
+            "kernel",
+            "-Zbuild-std=core",
+        ])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target_dir);
     if let Some(llvm) = toolchain.llvm_dir() {
         cargo.env("LD_LIBRARY_PATH", llvm);
     }
-    let status = cargo
-        .status()
-        .map_err(|source| BuildError::Io { what: format!("starting {cargo:?}"), source })?;
+    let status = cargo.status().map_err(|source| BuildError::Io {
+        what: format!("starting {cargo:?}"),
+        source,
+    })?;
     if !status.success() {
         return Err(BuildError::Compile);
     }
     let object = target_dir.join(TARGET).join("kernel").join(BINARY);
-    let bytes = fs::read(&object)
-        .map_err(|source| BuildError::Io { what: format!("reading {}", object.display()), source })?;
+    let bytes = fs::read(&object).map_err(|source| BuildError::Io {
+        what: format!("reading {}", object.display()),
+        source,
+    })?;
     if !bytes.windows(5).any(|window| window == b".BTF\0") {
         return Err(BuildError::NoBtf(object));
     }

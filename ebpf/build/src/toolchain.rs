@@ -22,7 +22,9 @@ impl Toolchain {
     ///
     /// [`BuildError::NoCore`] where there is neither.
     pub fn find() -> Result<Self, BuildError> {
-        Self::nightly().or_else(Self::debian).ok_or(BuildError::NoCore)
+        Self::nightly()
+            .or_else(Self::debian)
+            .ok_or(BuildError::NoCore)
     }
 
     /// The `cargo` of this toolchain.
@@ -47,8 +49,10 @@ impl Toolchain {
     fn nightly() -> Option<Self> {
         let sysroot = sysroot("rustc", &["+nightly"])?;
         let core = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
-        core.exists()
-            .then(|| Self { bin: sysroot.join("bin"), llvm: Some(sysroot.join("lib")) })
+        core.exists().then(|| Self {
+            bin: sysroot.join("bin"),
+            llvm: Some(sysroot.join("lib")),
+        })
     }
 
     fn debian() -> Option<Self> {
@@ -58,7 +62,10 @@ impl Toolchain {
             && Path::new("/usr/bin/rustc").exists();
         // Debian links its compiler to LLVM statically, so the linker borrows a rustup library.
         let llvm = sysroot("rustc", &[]).map(|sysroot| sysroot.join("lib"));
-        complete.then(|| Self { bin: PathBuf::from("/usr/bin"), llvm })
+        complete.then(|| Self {
+            bin: PathBuf::from("/usr/bin"),
+            llvm,
+        })
     }
 }
 
@@ -70,7 +77,9 @@ pub fn linker(root: &Path) -> Option<PathBuf> {
         return Some(own);
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|dir| dir.join("bpf-linker")).find(|file| file.exists())
+    env::split_paths(&path)
+        .map(|dir| dir.join("bpf-linker"))
+        .find(|file| file.exists())
 }
 
 fn sysroot(rustc: &str, args: &[&str]) -> Option<PathBuf> {

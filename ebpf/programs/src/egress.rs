@@ -5,8 +5,7 @@ use sluice_abi::{FlowEntry, PolicyCell, Reason, Verdict, table::Direction};
 use crate::{
     bytes::Bytes,
     env::{Env, Policy},
-    flows,
-    fragments, icmp,
+    flows, fragments, icmp,
     ip::{self, Scope},
     judge::{self, Judgement},
     multipath,

@@ -5,10 +5,7 @@
 //! client; there nothing is evicted, and room is made only from flows that have expired: each
 //! newcomer looks at the next keys on a clock. Nothing here needs the daemon.
 
-use sluice_abi::{
-    Addr, FlowEntry, FlowKey, Reason, Verdict,
-    table::Direction,
-};
+use sluice_abi::{Addr, FlowEntry, FlowKey, Reason, Verdict, table::Direction};
 
 use crate::{
     env::{Env, FlowCell, Policy},
@@ -35,9 +32,17 @@ impl Ends {
     #[inline(always)]
     #[must_use]
     pub const fn of(packet: &Packet) -> Self {
-        let (key, sender_is_high) =
-            FlowKey::new(packet.src, packet.dst, packet.sport, packet.dport, packet.protocol);
-        Self { key, sender_is_high }
+        let (key, sender_is_high) = FlowKey::new(
+            packet.src,
+            packet.dst,
+            packet.sport,
+            packet.dport,
+            packet.protocol,
+        );
+        Self {
+            key,
+            sender_is_high,
+        }
     }
 }
 
@@ -75,7 +80,11 @@ pub fn is_known<E: Env>(env: &E, key: &FlowKey) -> bool {
 #[must_use]
 pub fn begin<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet, flags: u32) -> bool {
     let ends = Ends::of(packet);
-    let high = if ends.sender_is_high { FlowEntry::FLAG_HIGH_BEGAN } else { 0 };
+    let high = if ends.sender_is_high {
+        FlowEntry::FLAG_HIGH_BEGAN
+    } else {
+        0
+    };
     let entry = FlowEntry {
         seen: env.now(),
         generation: policy.cell.generation,
@@ -187,7 +196,11 @@ const fn ending(entry: &FlowEntry, packet: &Packet, ends: &Ends) -> u32 {
 const fn client<'a>(key: &'a FlowKey, entry: &FlowEntry) -> &'a Addr {
     let high_began = entry.flags & FlowEntry::FLAG_HIGH_BEGAN != 0;
     let inbound = entry.flags & FlowEntry::FLAG_INBOUND != 0;
-    if high_began != inbound { &key.high } else { &key.low }
+    if high_began != inbound {
+        &key.high
+    } else {
+        &key.low
+    }
 }
 
 /// What the current generation says of a flow that an older one let begin.
@@ -205,9 +218,25 @@ fn again<E: Env>(env: &E, policy: Policy<'_>, ends: &Ends, entry: &FlowEntry) ->
         return Judgement::pass(Reason::Flow);
     }
     let judgement = if entry.flags & FlowEntry::FLAG_INBOUND != 0 {
-        judge::lookup(env, policy, Direction::In, called, began, key.protocol, port)
+        judge::lookup(
+            env,
+            policy,
+            Direction::In,
+            called,
+            began,
+            key.protocol,
+            port,
+        )
     } else {
-        judge::lookup(env, policy, Direction::Out, began, called, key.protocol, port)
+        judge::lookup(
+            env,
+            policy,
+            Direction::Out,
+            began,
+            called,
+            key.protocol,
+            port,
+        )
     };
     match judgement.verdict() {
         // The flow began elsewhere and the daemon cannot join it.
@@ -265,7 +294,9 @@ fn sweep<E: Env>(env: &E, keys: usize) {
     while inspected < keys {
         inspected += 1;
         let Some(key) = env.clock_pop() else { return };
-        let Some(cell) = env.established(&key) else { continue };
+        let Some(cell) = env.established(&key) else {
+            continue;
+        };
         let entry = cell.get();
         if entry.is_expired(key.protocol, now) {
             release(env, &key, &entry);

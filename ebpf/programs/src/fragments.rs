@@ -34,8 +34,11 @@ pub fn remember<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet, judgement:
     {
         pass &= earlier.pass == 1;
     }
-    let entry =
-        FragmentEntry { seen: now, generation: policy.cell.generation, pass: u32::from(pass) };
+    let entry = FragmentEntry {
+        seen: now,
+        generation: policy.cell.generation,
+        pass: u32::from(pass),
+    };
     env.remember_fragment(&key, &entry);
 }
 

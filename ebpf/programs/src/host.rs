@@ -90,7 +90,10 @@ impl Env for Host {
     }
 
     fn entry(&self, chunk: u32, low: u8) -> Entry {
-        let entry = self.chunks.get(&chunk).and_then(|chunk| chunk.get(usize::from(low)));
+        let entry = self
+            .chunks
+            .get(&chunk)
+            .and_then(|chunk| chunk.get(usize::from(low)));
         entry.copied().unwrap_or(Entry(1 << 6))
     }
 
@@ -107,7 +110,9 @@ impl Env for Host {
     }
 
     fn begin(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
-        self.embryonic.borrow_mut().insert(*key, Rc::new(Cell::new(*entry)));
+        self.embryonic
+            .borrow_mut()
+            .insert(*key, Rc::new(Cell::new(*entry)));
         true
     }
 
@@ -131,7 +136,11 @@ impl Env for Host {
     fn count_client(&self, addr: &Addr, up: bool) -> u32 {
         let mut counts = self.counts.borrow_mut();
         let count = counts.entry(*addr).or_default();
-        *count = if up { count.saturating_add(1) } else { count.saturating_sub(1) };
+        *count = if up {
+            count.saturating_add(1)
+        } else {
+            count.saturating_sub(1)
+        };
         *count
     }
 
@@ -154,7 +163,11 @@ impl Env for Host {
 
     fn take_icmp(&self, addr: &Addr, interval: u64) -> bool {
         let burst = interval.saturating_mul(u64::from(ICMP_BURST));
-        self.icmp.borrow_mut().entry(*addr).or_default().take(self.now(), interval, burst)
+        self.icmp
+            .borrow_mut()
+            .entry(*addr)
+            .or_default()
+            .take(self.now(), interval, burst)
     }
 }
 

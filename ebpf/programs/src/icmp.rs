@@ -6,7 +6,7 @@ use crate::{
     bytes::{Bytes, net16, net32},
     env::Env,
     flows,
-    ip::has_ports,
+    ip::{Ipv6Header, has_ports},
     parse::{Packet, protocol},
 };
 
@@ -55,9 +55,7 @@ fn quoted<B: Bytes + ?Sized>(frame: &B, packet: &Packet) -> Option<FlowKey> {
     let inner = packet.transport + 8;
     let (src, dst, number, transport) = if packet.is_v6 {
         let header: [u8; 40] = frame.load(inner)?;
-        let word = |at: usize| net32([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let src = Addr([word(8), word(12), word(16), word(20)]);
-        let dst = Addr([word(24), word(28), word(32), word(36)]);
+        let Ipv6Header { src, dst, .. } = zerocopy::transmute!(header);
         (src, dst, header[6], inner + 40)
     } else {
         let header: [u8; 20] = frame.load(inner)?;

@@ -1,6 +1,7 @@
 //! The IP headers of both families, with IPv4 options and IPv6 extension headers.
 
 use sluice_abi::{Addr, Reason};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     bytes::{Bytes, be16, net32},
@@ -150,6 +151,18 @@ fn options<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32) -> Result<(), 
     Ok(())
 }
 
+/// The fixed header of IPv6: RFC 8200 section 3.
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Ipv6Header {
+    /// Version, traffic class, flow label, payload length, next header, hop limit.
+    pub(crate) start: [u8; 8],
+    /// Source address.
+    pub(crate) src: Addr,
+    /// Destination address.
+    pub(crate) dst: Addr,
+}
+
 /// Reads an IPv6 header at `network` and walks its extensions: RFC 8200 section 4.
 // A frame of its own: the verifier gives a chain of calls 512 bytes of stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
@@ -171,9 +184,7 @@ pub(crate) fn v6<B: Bytes + ?Sized>(
     if total > available {
         return Err(Reason::PacketTruncated);
     }
-    let word = |at: usize| net32([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let src = Addr([word(8), word(12), word(16), word(20)]);
-    let dst = Addr([word(24), word(28), word(32), word(36)]);
+    let Ipv6Header { src, dst, .. } = zerocopy::transmute!(header);
     // On the wire these are RFC 4038's spoofed IPv4 and would collide with real IPv4 here.
     if src.is_v4() {
         return Err(Reason::BadSource);

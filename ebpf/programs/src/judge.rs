@@ -25,7 +25,11 @@ impl Judgement {
     #[inline(always)]
     pub const fn new(verdict: Verdict, reason: u8) -> Self {
         let none = (Verdict::Drop as u16) << 8 | Reason::NoPolicy.code() as u16;
-        let bits = if reason == 0 { none } else { (verdict as u16) << 8 | reason as u16 };
+        let bits = if reason == 0 {
+            none
+        } else {
+            (verdict as u16) << 8 | reason as u16
+        };
         match NonZeroU16::new(bits) {
             Some(bits) => Self(bits),
             None => Self(NonZeroU16::MIN),
@@ -126,8 +130,15 @@ pub fn newcomer<E: Env, B: Bytes + ?Sized>(
         Direction::Out => (&packet.src, &packet.dst),
         Direction::In => (&packet.dst, &packet.src),
     };
-    let judgement =
-        lookup(env, policy, direction, client, remote, packet.protocol, packet.dport);
+    let judgement = lookup(
+        env,
+        policy,
+        direction,
+        client,
+        remote,
+        packet.protocol,
+        packet.dport,
+    );
     if packet.protocol == protocol::UDP
         && judgement.reason() == Reason::Quic.code()
         && !quic::is_initial(frame, packet.transport + 8, packet.end)

@@ -14,13 +14,13 @@ mod entry {
 
     /// From the LAN into the gateway.
     #[classifier]
-    pub fn lan_ingress(ctx: TcContext) -> i32 {
+    fn lan_ingress(ctx: TcContext) -> i32 {
         kernel::lan_ingress(&ctx)
     }
 
     /// From the gateway to the LAN.
     #[classifier]
-    pub fn lan_egress(ctx: TcContext) -> i32 {
+    fn lan_egress(ctx: TcContext) -> i32 {
         kernel::lan_egress(&ctx)
     }
 

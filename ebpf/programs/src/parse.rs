@@ -117,7 +117,12 @@ impl Packet {
     #[inline(always)]
     #[must_use]
     pub const fn is_icmp(&self) -> bool {
-        self.protocol == if self.is_v6 { protocol::ICMPV6 } else { protocol::ICMP }
+        self.protocol
+            == if self.is_v6 {
+                protocol::ICMPV6
+            } else {
+                protocol::ICMP
+            }
     }
 
     /// Bytes from the IP header to the end of the packet.
@@ -139,11 +144,7 @@ const fn is_vlan(ethertype: u16) -> bool {
 ///
 /// [`Reason::NotIp`] for a frame that carries no IP, and otherwise the reason to drop it.
 #[inline(always)]
-pub fn parse<B: Bytes + ?Sized>(
-    frame: &B,
-    link: Link,
-    packet: &mut Packet,
-) -> Result<(), Reason> {
+pub fn parse<B: Bytes + ?Sized>(frame: &B, link: Link, packet: &mut Packet) -> Result<(), Reason> {
     let (ethertype, network) = match link {
         Link::Ethernet => ethernet(frame)?,
         Link::Layer3 => {

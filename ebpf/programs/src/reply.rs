@@ -10,6 +10,7 @@ use sluice_abi::Addr;
 
 use crate::{
     bytes::Bytes,
+    ip::Ipv6Header,
     parse::{Packet, protocol, tcp},
 };
 
@@ -54,7 +55,10 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn pseudo(self, src: &Addr, dst: &Addr, number: u8, length: u32) -> Self {
-        self.address(src).address(dst).word(length.to_be()).half((number as u16).to_be())
+        self.address(src)
+            .address(dst)
+            .word(length.to_be())
+            .half((number as u16).to_be())
     }
 
     /// The sum, folded to 16 bits, as it stands in a packet and not complemented.
@@ -158,12 +162,20 @@ pub fn reset<B: Bytes + ?Sized>(frame: &B, packet: &Packet) -> Option<[u8; 20]> 
 #[inline(always)]
 #[must_use]
 pub const fn quote(packet: &Packet) -> Option<u32> {
-    let transport = if packet.protocol == protocol::TCP { QUOTED_TCP } else { QUOTED };
+    let transport = if packet.protocol == protocol::TCP {
+        QUOTED_TCP
+    } else {
+        QUOTED
+    };
     if packet.end - packet.transport < transport {
         return None;
     }
     let quote = packet.transport - packet.network + transport;
-    if quote > LONGEST_QUOTE { None } else { Some(quote) }
+    if quote > LONGEST_QUOTE {
+        None
+    } else {
+        Some(quote)
+    }
 }
 
 /// Sum of the quoted bytes as they will be once a waiting checksum has been completed.
@@ -214,8 +226,10 @@ pub fn unreachable_v4(packet: &Packet, quote: u32, quoted: Sum) -> [u8; 28] {
     if let [kind, code, high, low, ..] = back {
         *kind = 3;
         *code = 13;
-        [*high, *low] =
-            Sum(quoted.0).half(u16::from_ne_bytes([3, 13])).complement().to_ne_bytes();
+        [*high, *low] = Sum(quoted.0)
+            .half(u16::from_ne_bytes([3, 13]))
+            .complement()
+            .to_ne_bytes();
     }
     new
 }
@@ -273,24 +287,10 @@ pub fn ipv4_header(packet: &Packet, number: u8, length: u32) -> [u8; 20] {
 #[inline(always)]
 #[must_use]
 pub fn ipv6_header(packet: &Packet, number: u8, length: u32) -> [u8; 40] {
-    let mut new = [0; 40];
     let [high, low] = (length as u16).to_be_bytes();
-    new[0] = 0x60;
-    new[4] = high;
-    new[5] = low;
-    new[6] = number;
-    new[7] = 64;
-    let mut word = 0;
-    while word < 4 {
-        let src = packet.dst.0[word].to_ne_bytes();
-        let dst = packet.src.0[word].to_ne_bytes();
-        let mut byte = 0;
-        while byte < 4 {
-            new[8 + word * 4 + byte] = src[byte];
-            new[24 + word * 4 + byte] = dst[byte];
-            byte += 1;
-        }
-        word += 1;
-    }
-    new
+    zerocopy::transmute!(Ipv6Header {
+        start: [0x60, 0, 0, 0, high, low, number, 64],
+        src: packet.dst,
+        dst: packet.src,
+    })
 }

@@ -26,9 +26,15 @@ fn reset(skb: &Skb, packet: &Packet) -> Option<()> {
     skb.cut(packet.transport + 20)?;
     link(skb, packet.network, 0)?;
     if packet.is_v6 {
-        skb.store(packet.network, &reply::ipv6_header(packet, protocol::TCP, 20))?;
+        skb.store(
+            packet.network,
+            &reply::ipv6_header(packet, protocol::TCP, 20),
+        )?;
     } else {
-        skb.store(packet.network, &reply::ipv4_header(packet, protocol::TCP, 20))?;
+        skb.store(
+            packet.network,
+            &reply::ipv4_header(packet, protocol::TCP, 20),
+        )?;
     }
     skb.store(packet.transport, &header)
 }

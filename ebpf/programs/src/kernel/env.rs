@@ -1,5 +1,8 @@
 //! The environment in maps.
-#![expect(unsafe_code, reason = "map values are shared with other CPUs and the daemon")]
+#![expect(
+    unsafe_code,
+    reason = "map values are shared with other CPUs and the daemon"
+)]
 
 use core::ptr;
 
@@ -72,13 +75,7 @@ impl Kernel {
     }
 
     #[inline(always)]
-    fn take(
-        &self,
-        map: &LruHashMap<Addr, Bucket>,
-        addr: &Addr,
-        interval: u64,
-        burst: u64,
-    ) -> bool {
+    fn take(&self, map: &LruHashMap<Addr, Bucket>, addr: &Addr, interval: u64, burst: u64) -> bool {
         if let Some(bucket) = map.get_ptr_mut(addr) {
             // SAFETY: as for `MapFlow::get`; two CPUs at once may spend one token.
             let mut state = unsafe { ptr::read(bucket) };
@@ -140,13 +137,20 @@ impl Env for Kernel {
     #[inline(always)]
     fn entry(&self, chunk: u32, low: u8) -> Entry {
         let closed = Entry(1 << 6);
-        let Some(chunk) = maps::TABLES.get(chunk) else { return closed };
-        chunk.get(usize::from(low)).map_or(closed, |byte| Entry(*byte))
+        let Some(chunk) = maps::TABLES.get(chunk) else {
+            return closed;
+        };
+        chunk
+            .get(usize::from(low))
+            .map_or(closed, |byte| Entry(*byte))
     }
 
     #[inline(always)]
     fn steers(&self, slot: u32, port: u16) -> bool {
-        let word = maps::STEERED.get(slot * 1024 + u32::from(port >> 6)).copied().unwrap_or(0);
+        let word = maps::STEERED
+            .get(slot * 1024 + u32::from(port >> 6))
+            .copied()
+            .unwrap_or(0);
         word >> (port & 63) & 1 != 0
     }
 
@@ -162,7 +166,9 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn begin(&self, key: &FlowKey, entry: &FlowEntry) -> bool {
-        maps::EMBRYONIC.insert(key, entry, u64::from(BPF_ANY)).is_ok()
+        maps::EMBRYONIC
+            .insert(key, entry, u64::from(BPF_ANY))
+            .is_ok()
     }
 
     #[inline(always)]
@@ -186,7 +192,11 @@ impl Env for Kernel {
         if let Some(count) = maps::CLIENT_FLOWS.get_ptr_mut(addr) {
             // SAFETY: as for `MapFlow::get`; a lost update is a quota that is one off.
             let before = unsafe { ptr::read_volatile(count) };
-            let after = if up { before.saturating_add(1) } else { before.saturating_sub(1) };
+            let after = if up {
+                before.saturating_add(1)
+            } else {
+                before.saturating_sub(1)
+            };
             // SAFETY: as above.
             unsafe { ptr::write_volatile(count, after) };
             return after;
@@ -222,6 +232,11 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn take_icmp(&self, addr: &Addr, interval: u64) -> bool {
-        self.take(&maps::ICMP_BUCKETS, addr, interval, interval.wrapping_mul(ICMP_BURST))
+        self.take(
+            &maps::ICMP_BUCKETS,
+            addr,
+            interval,
+            interval.wrapping_mul(ICMP_BURST),
+        )
     }
 }

@@ -3,9 +3,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf, SockMap,
-    },
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf, SockMap},
 };
 use sluice_abi::{
     Addr, CounterCell, FlowEntry, FlowKey, PolicyCell,
@@ -32,7 +30,8 @@ pub(crate) static TABLES: Array<Chunk> = Array::with_max_entries(spec::TABLES.ma
 #[map]
 pub(crate) static STEERED: Array<u64> = Array::with_max_entries(spec::STEERED.max_entries, 0);
 #[map]
-pub(crate) static GATEWAY: HashMap<Addr, u32> = HashMap::with_max_entries(spec::GATEWAY.max_entries, 0);
+pub(crate) static GATEWAY: HashMap<Addr, u32> =
+    HashMap::with_max_entries(spec::GATEWAY.max_entries, 0);
 #[map]
 pub(crate) static LISTENERS: SockMap = SockMap::with_max_entries(spec::LISTENERS.max_entries, 0);
 #[map]
@@ -44,7 +43,8 @@ pub(crate) static EMBRYONIC: LruHashMap<FlowKey, FlowEntry> =
 pub(crate) static FLOWS: HashMap<FlowKey, FlowEntry> =
     HashMap::with_max_entries(spec::FLOWS.max_entries, 0);
 #[map]
-pub(crate) static FLOW_CLOCK: Queue<FlowKey> = Queue::with_max_entries(spec::FLOW_CLOCK.max_entries, 0);
+pub(crate) static FLOW_CLOCK: Queue<FlowKey> =
+    Queue::with_max_entries(spec::FLOW_CLOCK.max_entries, 0);
 #[map]
 pub(crate) static CLIENT_FLOWS: LruHashMap<Addr, u32> =
     LruHashMap::with_max_entries(spec::CLIENT_FLOWS.max_entries, 0);

@@ -42,7 +42,11 @@ fn replaying() -> bool {
 
 #[inline(always)]
 fn parsed(skb: &Skb, hook: Hook) -> Result<&'static Packet, Reason> {
-    let link = if constant(&LINK_TYPE) == 0 { Link::Ethernet } else { Link::Layer3 };
+    let link = if constant(&LINK_TYPE) == 0 {
+        Link::Ethernet
+    } else {
+        Link::Layer3
+    };
     let packet = skb::scratch(hook).ok_or(Reason::PacketTruncated)?;
     parse::parse(skb, link, packet)?;
     Ok(packet)
@@ -58,7 +62,12 @@ pub(crate) fn lan_ingress(ctx: &TcContext) -> i32 {
         Err(reason) => return unparsed(&skb, Hook::LanIngress, reason),
     };
     let Some(policy) = kernel.policy() else {
-        return finish(&skb, Hook::LanIngress, packet, Judgement::discard(Reason::NoPolicy));
+        return finish(
+            &skb,
+            Hook::LanIngress,
+            packet,
+            Judgement::discard(Reason::NoPolicy),
+        );
     };
     let mut judgement = ingress::judge(&kernel, policy, &skb, packet);
     if matches!(judgement.verdict(), Verdict::Steer) && !replaying() {
@@ -80,7 +89,11 @@ pub(crate) fn lan_egress(ctx: &TcContext) -> i32 {
         && (skb.has_socket() || skb.mark() & policy.cell.mark_mask == policy.cell.mark_own)
         && !replaying()
     {
-        report::count(Hook::LanEgress, Judgement::pass(Reason::OwnSocket), skb.frame_length());
+        report::count(
+            Hook::LanEgress,
+            Judgement::pass(Reason::OwnSocket),
+            skb.frame_length(),
+        );
         return TCX_NEXT;
     }
     let packet = match parsed(&skb, Hook::LanEgress) {

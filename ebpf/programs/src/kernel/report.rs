@@ -40,7 +40,9 @@ pub(crate) fn verdict(skb: &Skb, hook: Hook, packet: &Packet, judgement: Judgeme
 fn event(skb: &Skb, hook: Hook, packet: &Packet, judgement: Judgement) {
     use sluice_programs::Env as _;
     let now = Kernel::new(false).now();
-    let Some(bucket) = maps::EVENT_BUCKET.get_ptr_mut(0) else { return };
+    let Some(bucket) = maps::EVENT_BUCKET.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: as for `count`.
     let allowed = unsafe { &mut *bucket }.take(now, EVENT_INTERVAL, EVENT_BURST);
     if !allowed {

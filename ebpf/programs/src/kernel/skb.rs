@@ -1,5 +1,8 @@
 //! The packet buffer: the only place that touches the context.
-#![expect(unsafe_code, reason = "context fields and packet helpers are raw kernel interfaces")]
+#![expect(
+    unsafe_code,
+    reason = "context fields and packet helpers are raw kernel interfaces"
+)]
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -41,7 +44,9 @@ impl Skb {
     /// The packet of a program's context.
     #[inline(always)]
     pub(crate) fn new(ctx: &TcContext) -> Self {
-        Self { raw: ctx.as_ptr().cast() }
+        Self {
+            raw: ctx.as_ptr().cast(),
+        }
     }
 
     /// The context, for helpers.

@@ -40,7 +40,11 @@ pub(crate) enum Assigned {
 /// way from there looks for a listener on the origin's port.
 #[inline(always)]
 pub(crate) fn assign(skb: &Skb, kernel: &Kernel, policy: Policy<'_>, packet: &Packet) -> Assigned {
-    let found = if packet.is_v6 { connection_v6(skb, packet) } else { connection_v4(skb, packet) };
+    let found = if packet.is_v6 {
+        connection_v6(skb, packet)
+    } else {
+        connection_v4(skb, packet)
+    };
     match found {
         Some(assigned) => assigned,
         None if !kernel.daemon_lives(policy) => Assigned::NoListener,
@@ -73,8 +77,7 @@ fn connection(
     size: u32,
 ) -> Option<Assigned> {
     // SAFETY: the tuple is `size` readable bytes of the caller's stack.
-    let socket =
-        unsafe { bpf_skc_lookup_tcp(skb.raw().cast(), tuple, size, CURRENT_NETNS, 0) };
+    let socket = unsafe { bpf_skc_lookup_tcp(skb.raw().cast(), tuple, size, CURRENT_NETNS, 0) };
     if socket.is_null() {
         return None;
     }
