@@ -4,4 +4,5 @@
 pub mod commands;
 pub mod config;
 pub mod facts;
+pub mod kernel_state;
 pub mod replay;

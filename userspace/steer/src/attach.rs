@@ -48,7 +48,7 @@ pub(crate) fn attach(
     let failed = |source| Error::Attach {
         device: device.name.clone(),
         hook: hook.name(),
-        source,
+        source: Box::new(source),
     };
     if is_attached(program, &device.name, hook).map_err(failed)? && path.exists() {
         return Ok(Attachment::Present);
@@ -74,8 +74,10 @@ pub(crate) fn attach(
         .attach_with_options(&device.name, attach_type(hook), options)
         .map_err(failed)?;
     let link = take(program, id).map_err(failed)?;
-    link.pin(&path)
-        .map_err(|source| Error::Pin { path, source })?;
+    link.pin(&path).map_err(|source| Error::Pin {
+        path,
+        source: Box::new(source),
+    })?;
     drop(superseded);
     Ok(Attachment::Fresh)
 }

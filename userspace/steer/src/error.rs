@@ -1,6 +1,9 @@
 //! What can go wrong between the daemon and the kernel.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
@@ -25,7 +28,7 @@ pub enum Error {
         hook: &'static str,
         /// What the kernel said.
         #[source]
-        source: ProgramError,
+        source: Box<ProgramError>,
     },
     /// A pinned map is not what this version works with.
     #[error(
@@ -35,13 +38,13 @@ pub enum Error {
     )]
     IncompatiblePin {
         /// Where the maps are pinned.
-        dir: PathBuf,
+        dir: Box<Path>,
         /// Name of the map.
         map: &'static str,
         /// What is pinned.
-        found: String,
+        found: Box<str>,
         /// What would fit.
-        wanted: String,
+        wanted: Box<str>,
     },
     /// A file or directory could not be used.
     #[error("{what} {}", .path.display())]
@@ -64,7 +67,7 @@ pub enum Error {
         map: &'static str,
         /// What the kernel said.
         #[source]
-        source: MapError,
+        source: Box<MapError>,
     },
     /// The object lacks a map or a program that this version needs: it was built from other
     /// sources.
@@ -77,7 +80,7 @@ pub enum Error {
         what: &'static str,
         /// What the kernel said.
         #[source]
-        source: rtnetlink::Error,
+        source: Box<rtnetlink::Error>,
     },
     /// The netlink socket could not be opened, or died.
     #[error("netlink socket")]
@@ -95,7 +98,7 @@ pub enum Error {
         path: PathBuf,
         /// What the kernel said.
         #[source]
-        source: PinError,
+        source: Box<PinError>,
     },
     /// The policy does not fit the kernel's maps.
     #[error("the policy has {found} {what}, the kernel's maps hold {limit}")]
@@ -154,10 +157,19 @@ impl Error {
     }
 
     pub(crate) fn map(map: &'static str) -> impl FnOnce(MapError) -> Self {
-        move |source| Self::Map { map, source }
+        move |source| Self::Map {
+            map,
+            source: Box::new(source),
+        }
     }
 
     pub(crate) fn netlink(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> Self {
-        move |source| Self::Netlink { what, source }
+        move |source| Self::Netlink {
+            what,
+            source: Box::new(source),
+        }
     }
 }
+
+// Every result carries room for it.
+const _: () = assert!(size_of::<Error>() <= 72);

@@ -25,15 +25,6 @@ use crate::Error;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PinDir(PathBuf);
 
-/// What a check of the pinned maps found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Pinned {
-    /// No map is pinned.
-    Nothing,
-    /// Every pinned map fits; missing ones are made anew.
-    Compatible,
-}
-
 impl PinDir {
     /// The pins below `dir`, which is made when something is pinned.
     #[must_use]
@@ -106,31 +97,28 @@ impl PinDir {
     ///
     /// Maps whose version cell is still 0 were never filled: whoever made them died before, and
     /// they hold nothing that could be misread.
-    pub(crate) fn check(&self) -> Result<Pinned, Error> {
-        let mut pinned = Pinned::Nothing;
+    pub(crate) fn check(&self) -> Result<(), Error> {
         for spec in map::ALL {
-            if self.check_map(*spec)? {
-                pinned = Pinned::Compatible;
-            }
+            self.check_map(*spec)?;
         }
         if let Some(found) = self.abi_version()?
             && found != 0
             && found != ABI_VERSION
         {
             return Err(Error::IncompatiblePin {
-                dir: self.maps(),
+                dir: self.maps().into(),
                 map: map::ACTIVE.name,
-                found: format!("version {found} of the layout"),
-                wanted: format!("version {ABI_VERSION}"),
+                found: format!("version {found} of the layout").into(),
+                wanted: format!("version {ABI_VERSION}").into(),
             });
         }
-        Ok(pinned)
+        Ok(())
     }
 
-    fn check_map(&self, spec: MapSpec) -> Result<bool, Error> {
+    fn check_map(&self, spec: MapSpec) -> Result<(), Error> {
         let info = match MapInfo::from_pin(self.map(spec.name)) {
             Ok(info) => info,
-            Err(error) if is_absent(&error) => return Ok(false),
+            Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => return Err(Error::map(spec.name)(error)),
         };
         let map_type = info.map_type().map_err(Error::map(spec.name))?;
@@ -143,13 +131,13 @@ impl PinDir {
         };
         if found != spec {
             return Err(Error::IncompatiblePin {
-                dir: self.maps(),
+                dir: self.maps().into(),
                 map: spec.name,
                 found: shape(found),
                 wanted: shape(spec),
             });
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The layout's version in the pinned maps; `None` where none is pinned.
@@ -164,7 +152,7 @@ impl PinDir {
     }
 }
 
-fn shape(spec: MapSpec) -> String {
+fn shape(spec: MapSpec) -> Box<str> {
     let MapSpec {
         map_type,
         key_size,
@@ -175,6 +163,7 @@ fn shape(spec: MapSpec) -> String {
     format!(
         "type {map_type}, keys of {key_size} B, values of {value_size} B, {max_entries} entries"
     )
+    .into()
 }
 
 pub(crate) fn is_absent(error: &MapError) -> bool {
@@ -248,7 +237,7 @@ mod tests {
     #[test]
     fn a_refused_pin_names_the_map_and_the_way_out() {
         let sentence = Error::IncompatiblePin {
-            dir: "/sys/fs/bpf/sluice/maps".into(),
+            dir: Path::new("/sys/fs/bpf/sluice/maps").into(),
             map: map::FLOWS.name,
             found: shape(MapSpec {
                 value_size: 24,

@@ -1,16 +1,262 @@
 //! `sluice status`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use serde_json::{Value, json};
+use sluice_steer::{Counter, Status, status};
+
+use crate::kernel_state;
 
 /// Arguments of `sluice status`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The configuration whose pins are meant; without it the default ones.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The directory of pins, in place of the configured one.
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
+    /// Print one JSON object, with every counter.
+    #[arg(long)]
+    json: bool,
+}
 
-/// Runs the command.
+/// Counters that are shown to people; JSON has them all.
+const SHOWN: usize = 12;
+
+/// Shows what is loaded and what it counts.
 ///
 /// # Errors
 ///
-/// Whatever kept it from being done.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// Nothing is loaded, another version loaded it, or the process may not look.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let bpffs_dir = match args.bpffs {
+        Some(dir) => dir,
+        None => {
+            kernel_state::config_or_default(args.config.as_deref())?
+                .gateway
+                .bpffs_dir
+        }
+    };
+    let status = status(&bpffs_dir)?;
+    let text = if args.json {
+        format!("{}\n", machine(&status))
+    } else {
+        human(&status)
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn machine(status: &Status) -> Value {
+    let counters = status.counters.packets.iter().map(|counter| {
+        let Counter {
+            hook,
+            verdict,
+            reason,
+            packets,
+            bytes,
+        } = counter;
+        json!({
+            "hook": hook.name(), "verdict": verdict.name(), "reason": reason.name(),
+            "packets": packets, "bytes": bytes,
+        })
+    });
+    let devices = status.devices.iter().map(
+        |device| json!({ "name": device.name, "ingress": device.ingress, "egress": device.egress }),
+    );
+    let events = status.counters.events;
+    json!({
+        "abi": status.abi,
+        "generation": status.generation,
+        "daemon": status.is_daemon_alive(),
+        "heartbeat_age_seconds": status.heartbeat_age_ns.map(|age| age as f64 / 1e9),
+        "on_failure": on_failure(status),
+        "devices": devices.collect::<Vec<_>>(),
+        "flows": {
+            "established": status.flows.established,
+            "embryonic": status.flows.embryonic,
+        },
+        "events": { "sent": events.sent, "sampled": events.sampled, "lost": events.lost },
+        "counters": counters.collect::<Vec<_>>(),
+    })
+}
+
+const fn on_failure(status: &Status) -> &'static str {
+    if status.fail_open { "open" } else { "closed" }
+}
+
+fn human(status: &Status) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: String| text.push_str(&format!("{key:<12}{value}\n"));
+    line(
+        "generation",
+        match status.generation {
+            0 => "none: everything is dropped".to_owned(),
+            number => format!("{number} (layout {})", status.abi),
+        },
+    );
+    let steered = if status.fail_open {
+        "forwarded natively"
+    } else {
+        "refused"
+    };
+    line(
+        "daemon",
+        match status.heartbeat_age_ns {
+            Some(age) if status.is_daemon_alive() => {
+                format!("alive, seen {:.1} s ago", age as f64 / 1e9)
+            }
+            Some(age) => format!(
+                "gone for {:.0} s: steered ports are {steered}",
+                age as f64 / 1e9
+            ),
+            None => format!("none: steered ports are {steered}"),
+        },
+    );
+    if status.devices.is_empty() {
+        line("devices", "none: nothing is judged".to_owned());
+    }
+    for device in &status.devices {
+        let state = match (device.ingress, device.egress) {
+            (true, true) => "attached",
+            (true, false) => "attached towards the gateway only",
+            (false, true) => "attached towards the LAN only",
+            (false, false) => "not attached (another network namespace, or gone)",
+        };
+        line("device", format!("{}: {state}", device.name));
+    }
+    let flows = status.flows;
+    line(
+        "flows",
+        format!(
+            "{} established, {} embryonic",
+            flows.established, flows.embryonic
+        ),
+    );
+    let events = status.counters.events;
+    line(
+        "events",
+        format!(
+            "{} sent, {} sampled out, {} lost",
+            events.sent, events.sampled, events.lost
+        ),
+    );
+    counters(status, &mut text);
+    text
+}
+
+fn counters(status: &Status, text: &mut String) {
+    let mut counters = status.counters.packets.clone();
+    counters.sort_by_key(|counter| std::cmp::Reverse(counter.packets));
+    if !counters.is_empty() {
+        text.push_str("\n     packets           bytes  hook         verdict  reason\n");
+    }
+    for Counter {
+        hook,
+        verdict,
+        reason,
+        packets,
+        bytes,
+    } in counters.iter().take(SHOWN)
+    {
+        text.push_str(&format!(
+            "{packets:>12}  {bytes:>14}  {:<11}  {:<7}  {}\n",
+            hook.name(),
+            verdict.name(),
+            reason.name()
+        ));
+    }
+    if let Some(more) = counters.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        text.push_str(&format!(
+            "              and {more} more: --json has them all\n"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_abi::{Hook, Reason, Verdict};
+    use sluice_steer::{Counters, DeviceStatus, EventStats, FlowFill};
+
+    use super::*;
+
+    fn loaded() -> Status {
+        let counter = |packets| Counter {
+            hook: Hook::LanIngress,
+            verdict: Verdict::Reject,
+            reason: Reason::NotQuic,
+            packets,
+            bytes: packets * 100,
+        };
+        Status {
+            abi: 1,
+            generation: 7,
+            heartbeat_age_ns: Some(400_000_000),
+            heartbeat_limit_ns: 5_000_000_000,
+            fail_open: false,
+            devices: vec![DeviceStatus {
+                name: "lan0".to_owned(),
+                ingress: true,
+                egress: true,
+            }],
+            flows: FlowFill {
+                established: 3,
+                embryonic: 1,
+            },
+            counters: Counters {
+                packets: (1..=14).map(counter).collect(),
+                events: EventStats {
+                    sent: 5,
+                    sampled: 2,
+                    lost: 0,
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn people_see_who_lives_and_what_counts_most() {
+        let text = human(&loaded());
+        for part in [
+            "7 (layout 1)",
+            "alive, seen 0.4 s ago",
+            "lan0: attached",
+            "3 established",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let first = text.lines().find(|line| line.contains("not-quic")).unwrap();
+        assert!(first.trim_start().starts_with("14 "), "{first}");
+        assert!(
+            text.ends_with("and 2 more: --json has them all\n"),
+            "{text}"
+        );
+        let gone = Status {
+            heartbeat_age_ns: Some(60_000_000_000),
+            ..loaded()
+        };
+        assert!(human(&gone).contains("gone for 60 s: steered ports are refused"));
+        let none = Status {
+            heartbeat_age_ns: None,
+            fail_open: true,
+            ..loaded()
+        };
+        assert!(human(&none).contains("none: steered ports are forwarded natively"));
+    }
+
+    #[test]
+    fn machines_see_everything() {
+        let value = machine(&loaded());
+        assert_eq!(value["generation"], 7);
+        assert_eq!(value["daemon"], true);
+        assert_eq!(value["on_failure"], "closed");
+        assert_eq!(value["counters"].as_array().unwrap().len(), 14);
+        assert_eq!(value["counters"][0]["reason"], "not-quic");
+        assert_eq!(value["devices"][0]["ingress"], true);
+    }
 }
