@@ -52,6 +52,19 @@ impl Netns {
         netns
     }
 
+    /// A namespace that another process made, and that goes when that one says so.
+    ///
+    /// # Panics
+    ///
+    /// When there is none of this name, or the caller is not root.
+    #[must_use]
+    pub fn existing(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            handle: Arc::new(open(name)),
+        }
+    }
+
     /// The name by which `ip netns exec` and `nsenter --net=/run/netns/NAME` know it.
     #[must_use]
     pub fn name(&self) -> &str {

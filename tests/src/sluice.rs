@@ -4,6 +4,7 @@ use std::{
     env,
     fs::{self, File},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
@@ -72,6 +73,8 @@ impl Lab {
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
+        // An interrupt from the terminal is for the test; the janitor ends the daemon.
+        command.process_group(0);
         let child = self.gateway().start(&mut command);
         Sluice {
             child,
