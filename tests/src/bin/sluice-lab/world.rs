@@ -31,6 +31,7 @@ pub(crate) struct World {
 impl World {
     /// Builds it and waits until all of it is ready.
     pub(crate) fn build() -> Result<Self> {
+        let recipe = recipe()?;
         let lab = Lab::new();
         let certificate = certificate(&lab);
         let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("sluice-lab"));
@@ -52,7 +53,7 @@ impl World {
             );
             thread::sleep(Duration::from_millis(5));
         }
-        let sluice = lab.run_sluice(&recipe()?);
+        let sluice = lab.run_sluice(&recipe);
         Ok(Self {
             sluice,
             servers,
