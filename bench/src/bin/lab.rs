@@ -1,0 +1,105 @@
+//! Compares ways through a gateway, in network namespaces of its own. Needs root.
+//!
+//! The tables go to standard output, progress to standard error.
+
+use std::{env, fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use sluice_bench::lab::{
+    plan::{Case, Limits, Way},
+    report::Report,
+    run::Comparison,
+    way::{Programs, installed},
+};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    /// Rounds that must count, of each kind of load.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Void rounds of each kind of load that are repeated.
+    #[arg(long, default_value_t = 5)]
+    repeats: usize,
+    /// Length of one measurement in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "bulk1,bulk4,bulk16,short64,setup,idle2000"
+    )]
+    cases: Vec<Case>,
+    /// Ways through the gateway.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,passed,sluice,haproxy"
+    )]
+    ways: Vec<Way>,
+    /// The share of the machine that other processes may use before a round is void.
+    #[arg(long, default_value_t = 0.05)]
+    foreign: f64,
+    /// The share of the machine that plain forwarding must use before a bulk round counts.
+    #[arg(long, default_value_t = 0.95)]
+    busy: f64,
+    /// The sluice to measure, a release build; default: beside this program.
+    #[arg(long)]
+    sluice: Option<PathBuf>,
+    /// Where everything found goes, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let own = env::current_exe().context("where this program lies")?;
+    let mut ways = cli.ways;
+    let haproxy = installed("haproxy");
+    if haproxy.is_none() && ways.contains(&Way::Haproxy) {
+        eprintln!("haproxy is not installed: left out");
+        ways.retain(|way| *way != Way::Haproxy);
+    }
+    let programs = Programs {
+        load: own.with_file_name("load"),
+        sluice: cli.sluice.unwrap_or_else(|| own.with_file_name("sluice")),
+        haproxy: haproxy.unwrap_or_default(),
+    };
+    if !programs.load.exists() {
+        bail!(
+            "{} is missing: build the package's other programs too",
+            programs.load.display()
+        );
+    }
+    if ways
+        .iter()
+        .any(|way| matches!(way, Way::Sluice | Way::Passed))
+        && !programs.sluice.exists()
+    {
+        bail!(
+            "{} is missing: cargo build --release -p sluice-gateway, or name one by --sluice",
+            programs.sluice.display()
+        );
+    }
+    let comparison = Comparison {
+        ways,
+        cases: cli.cases,
+        rounds: cli.rounds,
+        repeats: cli.repeats,
+        seconds: cli.seconds,
+        limits: Limits {
+            foreign: cli.foreign,
+            busy: cli.busy,
+        },
+    };
+    let runs = comparison.run(&programs)?;
+    let report = Report::new(&comparison, runs);
+    if let Some(path) = cli.json {
+        fs::write(&path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| path.display().to_string())?;
+    }
+    print!("{}", report.markdown());
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The ways through a gateway: what runs in the middle, and where the client dials.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    net::{GATEWAY, Janitor, LAN, Net, ORIGIN, Place, Running, output},
+    plan::{Case, Way},
+};
+use crate::{load::result::Outcome, proc::Watched};
+
+/// The programs that take part.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The load tool.
+    pub load: PathBuf,
+    /// The gateway under test.
+    pub sluice: PathBuf,
+    /// HAProxy.
+    pub haproxy: PathBuf,
+}
+
+/// A network with its origin, and whatever stands in the middle.
+#[derive(Debug)]
+pub struct Stand {
+    kind: Kind,
+    net: Net,
+    programs: Programs,
+    config: PathBuf,
+    log: PathBuf,
+    // In this order: the middle goes before what it leads to.
+    middle: Option<Running>,
+    sink: Running,
+}
+
+/// What stands in the middle.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Nothing,
+    Sluice,
+    Haproxy,
+}
+
+const STEERED: u16 = 443;
+const PASSED: u16 = 8443;
+
+impl Stand {
+    /// Whether a way leads over the same stand as another.
+    #[must_use]
+    pub fn serves(&self, way: Way) -> bool {
+        self.kind == kind(way)
+    }
+
+    /// Builds what a way needs and waits until a flow comes through.
+    ///
+    /// # Errors
+    ///
+    /// Not root, a program that is missing or ends, or no flow comes through.
+    pub fn new(way: Way, programs: &Programs, janitor: &mut Janitor) -> Result<Self> {
+        let kind = kind(way);
+        let letter = match kind {
+            Kind::Nothing => 'd',
+            Kind::Sluice => 's',
+            Kind::Haproxy => 'h',
+        };
+        let net = Net::new(letter, janitor)?;
+        let mut sink = net.command(Place::Origin, &programs.load);
+        sink.arg("sink");
+        sink.args([STEERED, PASSED].map(|port| format!("{ORIGIN}:{port}")));
+        let sink = Running::start_and_hear(&mut sink)?;
+        let config = janitor.path(&format!("{way}.conf"));
+        match kind {
+            Kind::Nothing => {}
+            Kind::Sluice => {
+                let pins = PathBuf::from(format!("/sys/fs/bpf/{}", net.name(Place::Gateway)));
+                janitor.directory(&pins)?;
+                let state = janitor.path("state");
+                fs::create_dir_all(&state)?;
+                fs::write(&config, sluice_config(&state, &pins))?;
+            }
+            Kind::Haproxy => fs::write(&config, haproxy_config())?,
+        }
+        let mut stand = Self {
+            kind,
+            net,
+            programs: programs.clone(),
+            config,
+            log: janitor.path(&format!("{way}.log")),
+            middle: None,
+            sink,
+        };
+        stand.restart()?;
+        Ok(stand)
+    }
+
+    /// Starts what stands in the middle anew, for a measurement that needs a fresh process.
+    ///
+    /// # Errors
+    ///
+    /// The program ends at once, or no flow comes through.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some(old) = self.middle.take() {
+            old.stop();
+        }
+        let mut command = match self.kind {
+            Kind::Nothing => return Ok(()),
+            Kind::Sluice => {
+                let mut command = self.net.command(Place::Gateway, &self.programs.sluice);
+                command.arg("run").arg("--config").arg(&self.config);
+                command
+            }
+            Kind::Haproxy => {
+                let mut command = self.net.command(Place::Gateway, &self.programs.haproxy);
+                command.args(["-db", "-f"]).arg(&self.config);
+                command
+            }
+        };
+        self.middle = Some(Running::start(&mut command, &self.log)?);
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let begun = Instant::now();
+        let address = address(match self.kind {
+            Kind::Nothing => Way::Direct,
+            Kind::Sluice => Way::Sluice,
+            Kind::Haproxy => Way::Haproxy,
+        });
+        loop {
+            let mut probe = self.net.command(Place::Client, &self.programs.load);
+            probe.args(["setup", &address, "--seconds", "0.02", "--warm-up", "0"]);
+            let Err(error) = output(&mut probe) else {
+                return Ok(());
+            };
+            let alive = self.middle.as_mut().is_none_or(Running::alive);
+            if !alive || begun.elapsed() > PATIENCE {
+                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                let state = if alive { "runs" } else { "ended" };
+                bail!("no flow comes through; the gateway {state} and said: {said}\n{error:#}");
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Runs one case.
+    ///
+    /// # Errors
+    ///
+    /// The load tool failed.
+    pub fn measure(&mut self, way: Way, case: Case, seconds: f64) -> Result<Outcome> {
+        if matches!(case, Case::Idle(_)) {
+            self.restart()?;
+        }
+        let mut load = self.net.command(Place::Client, &self.programs.load);
+        load.args(case.arguments(&address(way), seconds));
+        for process in self.watched() {
+            load.arg("--watch")
+                .arg(format!("{}={}", process.name, process.pid));
+        }
+        let line = output(&mut load)?;
+        serde_json::from_str(line.trim()).with_context(|| format!("the load tool said {line:?}"))
+    }
+
+    /// The gateway's process, where there is one.
+    #[must_use]
+    pub fn gateway(&self) -> Option<u32> {
+        self.middle.as_ref().map(Running::pid)
+    }
+
+    fn watched(&self) -> Vec<Watched> {
+        let mut all = vec![Watched {
+            name: "sink".to_owned(),
+            pid: self.sink.pid(),
+        }];
+        all.extend(self.gateway().map(|pid| Watched {
+            name: "gateway".to_owned(),
+            pid,
+        }));
+        all
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        drop(self.middle.take());
+        if self.kind == Kind::Sluice {
+            let mut unload = self.net.command(Place::Gateway, &self.programs.sluice);
+            unload.arg("unload").arg("--config").arg(&self.config);
+            if let Err(error) = output(&mut unload) {
+                eprintln!("unloading: {error:#}");
+            }
+        }
+    }
+}
+
+const fn kind(way: Way) -> Kind {
+    match way {
+        Way::Direct => Kind::Nothing,
+        Way::Passed | Way::Sluice => Kind::Sluice,
+        Way::Haproxy => Kind::Haproxy,
+    }
+}
+
+fn address(way: Way) -> String {
+    match way {
+        Way::Direct | Way::Sluice => format!("{ORIGIN}:{STEERED}"),
+        Way::Passed => format!("{ORIGIN}:{PASSED}"),
+        Way::Haproxy => format!("{GATEWAY}:{PASSED}"),
+    }
+}
+
+fn sluice_config(state: &Path, pins: &Path) -> String {
+    format!(
+        r#"[gateway]
+lan = ["{LAN}"]
+state_dir = "{state}"
+bpffs_dir = "{pins}"
+
+[egress]
+pass_tcp = ["{PASSED}"]
+block_tcp = []
+flow_limit_per_client = 262144
+
+[steer]
+tls = ["{STEERED}"]
+
+[policy]
+default = "allow"
+
+[admin]
+listen = ["127.0.0.1:9443"]
+"#,
+        state = state.display(),
+        pins = pins.display(),
+    )
+}
+
+fn haproxy_config() -> String {
+    format!(
+        "global
+    nbthread {threads}
+    maxconn 4000
+    tune.pipesize 1048576
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+    option splice-request
+    option splice-response
+frontend clients
+    bind {GATEWAY}:{PASSED}
+    tcp-request inspect-delay 5s
+    tcp-request content accept if {{ req.ssl_hello_type 1 }}
+    tcp-request content reject
+    default_backend origin
+backend origin
+    server origin {ORIGIN}:{STEERED}
+",
+        threads = crate::proc::cores(),
+    )
+}
+
+/// Where a program lies on the search path, if it does.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let found = output(Command::new("sh").args(["-c", &format!("command -v {name}")])).ok()?;
+    let path = PathBuf::from(found.trim());
+    path.is_absolute().then_some(path)
+}

@@ -1,0 +1,252 @@
+//! Short flows: connect, say hello, take the answer, close.
+
+use std::{
+    collections::HashMap,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::SocketAddr,
+    os::fd::AsRawFd as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, EventData, EventFlags},
+    },
+    fd::OwnedFd,
+};
+use socket2::Socket;
+
+use super::{
+    result::{Setup, Short},
+    socket,
+    wire::{self, ANSWER, Wish},
+};
+use crate::{
+    proc::{Moment, Watched},
+    stats::quantile,
+};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The sink, or the gateway before it.
+    pub to: SocketAddr,
+    /// Flows at once, over all threads.
+    pub concurrent: usize,
+    /// Threads that carry them.
+    pub threads: usize,
+    /// Time before the measurement.
+    pub warm_up: Duration,
+    /// Length of the measurement.
+    pub length: Duration,
+}
+
+#[derive(Default)]
+struct Count {
+    whole: AtomicU64,
+    failed: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Runs short flows, always as many at once as the plan says.
+///
+/// # Errors
+///
+/// No flow got its answer, or the machine has no sockets left.
+pub fn run(plan: &Plan, watched: &[Watched]) -> Result<Short> {
+    let count = Arc::new(Count::default());
+    let threads = plan.threads.clamp(1, plan.concurrent.max(1));
+    let mut running = Vec::new();
+    for at in 0..threads {
+        let share = plan.concurrent / threads + usize::from(at < plan.concurrent % threads);
+        let mut client = Client::new(plan.to, count.clone())?;
+        running.push(
+            thread::Builder::new()
+                .name("short".to_owned())
+                .spawn(move || client.run(share))?,
+        );
+    }
+    thread::sleep(plan.warm_up);
+    let whole = || count.whole.load(Ordering::Relaxed);
+    let (from, start, first) = (Moment::now(watched)?, Instant::now(), whole());
+    thread::sleep(plan.length);
+    let (last, seconds) = (whole(), start.elapsed().as_secs_f64());
+    let cpu = from.until(&Moment::now(watched)?, watched);
+    count.stop.store(true, Ordering::Relaxed);
+    for thread in running {
+        if let Ok(result) = thread.join() {
+            result?;
+        }
+    }
+    let flows = last - first;
+    if flows == 0 {
+        bail!("no short flow got its answer");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "flows of a minute at most")]
+    let flows_per_second = flows as f64 / seconds;
+    Ok(Short {
+        concurrent: plan.concurrent,
+        seconds,
+        flows,
+        flows_per_second,
+        failed: count.failed.load(Ordering::Relaxed),
+        cpu,
+    })
+}
+
+/// One flow after another, each measured from its SYN to the end of the answer.
+///
+/// # Errors
+///
+/// A flow failed.
+pub fn setup(plan: &Plan, watched: &[Watched]) -> Result<Setup> {
+    let opening = wire::opening(Wish::Answer);
+    let warm = Instant::now();
+    while warm.elapsed() < plan.warm_up {
+        once(plan.to, &opening)?;
+    }
+    let mut times = Vec::new();
+    let (from, start) = (Moment::now(watched)?, Instant::now());
+    while start.elapsed() < plan.length {
+        let begun = Instant::now();
+        once(plan.to, &opening)?;
+        times.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+    let cpu = from.until(&Moment::now(watched)?, watched);
+    times.sort_unstable();
+    let microseconds = |share| {
+        #[expect(clippy::cast_precision_loss, reason = "nanoseconds of seconds")]
+        quantile(&times, share).map(|nanoseconds| nanoseconds as f64 / 1e3)
+    };
+    Ok(Setup {
+        flows: times.len(),
+        p50_us: microseconds(0.5).context("no flow in the time given")?,
+        p99_us: microseconds(0.99).context("no flow in the time given")?,
+        cpu,
+    })
+}
+
+fn once(to: SocketAddr, opening: &[u8]) -> Result<()> {
+    let mut socket = socket::connect(to).context("connecting")?;
+    socket.write_all(opening).context("saying hello")?;
+    let mut answer = [0; ANSWER];
+    socket.read_exact(&mut answer).context("the answer")?;
+    Ok(())
+}
+
+struct Flow {
+    socket: Socket,
+    said: bool,
+    heard: usize,
+}
+
+/// How a flow stands after it was looked at.
+enum Step {
+    Goes,
+    Whole,
+    Failed,
+}
+
+struct Client {
+    to: SocketAddr,
+    count: Arc<Count>,
+    epoll: OwnedFd,
+    opening: Vec<u8>,
+    flows: HashMap<u64, Flow>,
+}
+
+impl Client {
+    fn new(to: SocketAddr, count: Arc<Count>) -> Result<Self> {
+        Ok(Self {
+            to,
+            count,
+            epoll: epoll::create(CreateFlags::CLOEXEC).context("an epoll set")?,
+            opening: wire::opening(Wish::Answer),
+            flows: HashMap::new(),
+        })
+    }
+
+    fn run(&mut self, concurrent: usize) -> Result<()> {
+        for _ in 0..concurrent {
+            self.begin()?;
+        }
+        let mut events = Vec::with_capacity(256);
+        // The flag to stop is looked at even where nothing happens any more.
+        let patience = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        while !self.count.stop.load(Ordering::Relaxed) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&patience)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.context("waiting for flows")?,
+            };
+            for event in events.drain(..) {
+                let data = event.data;
+                self.advance(data.u64())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let socket = socket::begin_connect(self.to).context("a short flow did not begin")?;
+        let key = u64::from(socket.as_raw_fd().unsigned_abs());
+        epoll::add(
+            &self.epoll,
+            &socket,
+            EventData::new_u64(key),
+            EventFlags::IN | EventFlags::OUT | EventFlags::ET,
+        )?;
+        let flow = Flow {
+            socket,
+            said: false,
+            heard: 0,
+        };
+        self.flows.insert(key, flow);
+        Ok(())
+    }
+
+    fn advance(&mut self, key: u64) -> Result<()> {
+        let Some(flow) = self.flows.get_mut(&key) else {
+            return Ok(());
+        };
+        let counter = match step(flow, &self.opening) {
+            Ok(Step::Goes) => return Ok(()),
+            Ok(Step::Whole) => &self.count.whole,
+            Ok(Step::Failed) | Err(_) => &self.count.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.flows.remove(&key);
+        self.begin()
+    }
+}
+
+fn step(flow: &mut Flow, opening: &[u8]) -> io::Result<Step> {
+    if !flow.said {
+        match flow.socket.write(opening) {
+            Ok(length) if length == opening.len() => flow.said = true,
+            Ok(_) => return Ok(Step::Failed),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Goes),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut buffer = [0; ANSWER + 1];
+    loop {
+        match flow.socket.read(&mut buffer) {
+            Ok(0) if flow.heard == ANSWER => return Ok(Step::Whole),
+            Ok(0) => return Ok(Step::Failed),
+            Ok(length) => flow.heard += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Goes),
+            Err(error) => return Err(error),
+        }
+    }
+}
