@@ -105,7 +105,7 @@ fn position(text: &str, at: usize) -> (usize, usize) {
     )
 }
 
-/// `, did you mean ...?` where one of the candidates is close to what was written.
+/// The candidate that is close to what was written, where one is.
 pub(super) fn near_miss<'c>(
     written: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -115,7 +115,9 @@ pub(super) fn near_miss<'c>(
         return None;
     }
     let written: Vec<char> = written.to_lowercase().chars().collect();
-    let allowed = (written.len() / 3).max(1);
+    let allowed = (written.len() / 3)
+        .max(1)
+        .min(written.len().saturating_sub(1));
     candidates
         .into_iter()
         .map(|candidate| {

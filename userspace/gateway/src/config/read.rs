@@ -213,14 +213,12 @@ impl<'t> Item<'t> {
     }
 
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
-        let found = words
-            .iter()
-            .find_map(|&(word, value)| (word == text).then_some(value));
-        if found.is_none() {
-            self.note(unknown_word(text, words.iter().map(|&(word, _)| word)));
-        }
-        found
+        self.parse(|text| {
+            let found = words
+                .iter()
+                .find_map(|&(word, value)| (word == text).then_some(value));
+            found.ok_or_else(|| unknown_word(text, words.iter().map(|&(word, _)| word)))
+        })
     }
 
     /// The texts of a list; anything that is no list of texts is noted.
@@ -277,7 +275,7 @@ impl<'t> Item<'t> {
     }
 }
 
-/// "expected ..., found ...", with what was probably meant.
+/// What was expected instead of a word, and which of them was probably meant.
 pub(super) fn unknown_word<'w>(text: &str, words: impl Iterator<Item = &'w str> + Clone) -> String {
     let expected: Vec<_> = words.clone().map(|word| format!("\"{word}\"")).collect();
     let expected = match expected.as_slice() {
@@ -286,8 +284,8 @@ pub(super) fn unknown_word<'w>(text: &str, words: impl Iterator<Item = &'w str> 
         many => format!("one of {}", many.join(", ")),
     };
     match near_miss(text, words) {
-        Some(meant) => format!("expected {expected}, found \"{text}\": did you mean \"{meant}\"?"),
-        None => format!("expected {expected}, found \"{text}\""),
+        Some(meant) => format!("expected {expected}: did you mean \"{meant}\"?"),
+        None => format!("expected {expected}"),
     }
 }
 

@@ -316,17 +316,16 @@ impl Reader<'_> {
             ("block", Action::Block(self.plain)),
             ("skip", Action::Skip),
         ];
-        let text = item.text()?;
-        if ["inspect", "warn", "tag", "no-log"].contains(&text) {
-            item.note(format!("\"{text}\" is not yet supported in this version"));
-            return None;
-        }
-        match words.iter().find(|(word, _)| *word == text) {
-            Some(&(_, action)) => Some((action, None)),
-            None => {
-                item.note(unknown_word(text, words.iter().map(|&(word, _)| word)));
-                None
+        let later = ["inspect", "warn", "tag", "no-log"];
+        let action = item.parse(|text| {
+            if later.contains(&text) {
+                return Err("not yet supported in this version: take the rule out".into());
             }
-        }
+            let found = words
+                .iter()
+                .find_map(|&(word, action)| (word == text).then_some(action));
+            found.ok_or_else(|| unknown_word(text, words.iter().map(|&(word, _)| word)))
+        });
+        Some((action?, None))
     }
 }

@@ -196,14 +196,15 @@ fn egress(section: &Section<'_>) -> Egress {
         let Some(item) = section.get(key) else {
             continue;
         };
-        match item.text() {
-            Some("drop") | None => {}
-            Some("pass") => item.note(
+        let _: Option<()> = item.parse(|text| match text {
+            "drop" => Ok(()),
+            "pass" => Err(
                 "expected \"drop\": let single ports in by an [[egress.rule]] with \
-                 direction = \"in\"",
+                           direction = \"in\""
+                    .into(),
             ),
-            Some(other) => item.note(format!("expected \"drop\", found \"{other}\"")),
-        }
+            _ => Err("expected \"drop\"".into()),
+        });
     }
     let most = u64::from(FLOWS.max_entries);
     let limit = |key, default: u32| {

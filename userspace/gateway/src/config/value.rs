@@ -122,8 +122,8 @@ pub(super) fn marks(text: &str) -> Result<Marks, String> {
         return Err("expected a mark and a mask such as \"0x51000000/0xff000000\"".into());
     };
     Marks::new(value, mask).ok_or_else(|| {
-        "the mark must lie inside the mask, and the mask must have a second bit for sluice's own \
-         packets, as in \"0x51000000/0xff000000\""
+        "the mark must lie inside the mask and be more than the mask's lowest bit, which tells \
+         sluice's own packets, as in \"0x51000000/0xff000000\""
             .into()
     })
 }
