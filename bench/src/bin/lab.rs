@@ -5,17 +5,22 @@
 use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
-use sluice_bench::lab::{
-    plan::{Case, Limits, Way},
-    report::Report,
-    run::Comparison,
-    way::{Programs, installed},
+use clap::{Parser, Subcommand};
+use sluice_bench::{
+    lab::{
+        plan::{Case, Limits, Way},
+        report::Report,
+        run::Comparison,
+        way::{Programs, installed},
+    },
+    load::command,
 };
 
 #[derive(Parser)]
-#[command(about, version)]
+#[command(about, version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    load: Option<Load>,
     /// Rounds that must count, of each kind of load.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -45,7 +50,7 @@ struct Cli {
     /// The share of the machine that plain forwarding must use before a bulk round counts.
     #[arg(long, default_value_t = 0.95)]
     busy: f64,
-    /// The sluice to measure, a release build; default: beside this program.
+    /// The sluice to measure, a release build; default: SLUICE_BIN, or beside this program.
     #[arg(long)]
     sluice: Option<PathBuf>,
     /// Where everything found goes, as JSON.
@@ -53,8 +58,21 @@ struct Cli {
     json: Option<PathBuf>,
 }
 
+/// This program makes the load too, in processes of their own inside the namespaces.
+#[derive(Subcommand)]
+enum Load {
+    /// Make load, or swallow it.
+    Load {
+        #[command(subcommand)]
+        verb: command::Verb,
+    },
+}
+
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    if let Some(Load::Load { verb }) = cli.load {
+        return verb.run();
+    }
     let own = env::current_exe().context("where this program lies")?;
     let mut ways = cli.ways;
     let haproxy = installed("haproxy");
@@ -63,16 +81,13 @@ fn main() -> Result<()> {
         ways.retain(|way| *way != Way::Haproxy);
     }
     let programs = Programs {
-        load: own.with_file_name("load"),
-        sluice: cli.sluice.unwrap_or_else(|| own.with_file_name("sluice")),
+        sluice: cli
+            .sluice
+            .or_else(|| env::var_os("SLUICE_BIN").map(PathBuf::from))
+            .unwrap_or_else(|| own.with_file_name("sluice")),
+        lab: own,
         haproxy: haproxy.unwrap_or_default(),
     };
-    if !programs.load.exists() {
-        bail!(
-            "{} is missing: build the package's other programs too",
-            programs.load.display()
-        );
-    }
     if ways
         .iter()
         .any(|way| matches!(way, Way::Sluice | Way::Passed))

@@ -19,8 +19,8 @@ use crate::{load::result::Outcome, proc::Watched};
 /// The programs that take part.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    /// The load tool.
-    pub load: PathBuf,
+    /// The program with the verb `load`.
+    pub lab: PathBuf,
     /// The gateway under test.
     pub sluice: PathBuf,
     /// HAProxy.
@@ -71,8 +71,8 @@ impl Stand {
             Kind::Haproxy => 'h',
         };
         let net = Net::new(letter, janitor)?;
-        let mut sink = net.command(Place::Origin, &programs.load);
-        sink.arg("sink");
+        let mut sink = net.command(Place::Origin, &programs.lab);
+        sink.args(["load", "sink"]);
         sink.args([STEERED, PASSED].map(|port| format!("{ORIGIN}:{port}")));
         let sink = Running::start_and_hear(&mut sink)?;
         let config = janitor.path(&format!("{way}.conf"));
@@ -135,8 +135,16 @@ impl Stand {
             Kind::Haproxy => Way::Haproxy,
         });
         loop {
-            let mut probe = self.net.command(Place::Client, &self.programs.load);
-            probe.args(["setup", &address, "--seconds", "0.02", "--warm-up", "0"]);
+            let mut probe = self.net.command(Place::Client, &self.programs.lab);
+            probe.args([
+                "load",
+                "setup",
+                &address,
+                "--seconds",
+                "0.02",
+                "--warm-up",
+                "0",
+            ]);
             let Err(error) = output(&mut probe) else {
                 return Ok(());
             };
@@ -159,8 +167,9 @@ impl Stand {
         if matches!(case, Case::Idle(_)) {
             self.restart()?;
         }
-        let mut load = self.net.command(Place::Client, &self.programs.load);
-        load.args(case.arguments(&address(way), seconds));
+        let mut load = self.net.command(Place::Client, &self.programs.lab);
+        load.arg("load")
+            .args(case.arguments(&address(way), seconds));
         for process in self.watched() {
             load.arg("--watch")
                 .arg(format!("{}={}", process.name, process.pid));

@@ -32,6 +32,7 @@ pub enum Verb {
     },
     /// Long flows at full speed.
     Bulk {
+        /// What every kind of load needs.
         #[command(flatten)]
         common: Common,
         /// Flows at once.
@@ -46,6 +47,7 @@ pub enum Verb {
     },
     /// Short flows, many at once: connect, hello, answer of 1 KiB, close.
     Short {
+        /// What every kind of load needs.
         #[command(flatten)]
         common: Common,
         /// Flows at once.
@@ -57,11 +59,13 @@ pub enum Verb {
     },
     /// Short flows, one after another: the time that each takes.
     Setup {
+        /// What every kind of load needs.
         #[command(flatten)]
         common: Common,
     },
     /// Flows that say nothing: what the watched processes hold for them.
     Idle {
+        /// What every kind of load needs.
         #[command(flatten)]
         common: Common,
         /// Flows at once.
