@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use sluice_splice::{
-    DialOptions, ListenOptions, Options, PipePool, PoolOptions, abort, dial, listen, relay,
+    DialOptions, ListenOptions, Options, PipePool, PoolOptions, Progress, abort, dial, listen,
+    relay,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,7 +44,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let Ok(origin) = dial(to, &dialling).await else {
                     return;
                 };
-                let outcome = relay(&client, &origin, b"", &pool, &Options::default()).await;
+                let outcome = relay(
+                    &client,
+                    &origin,
+                    Vec::new(),
+                    &pool,
+                    &Options::default(),
+                    &Progress::default(),
+                )
+                .await;
                 if outcome.end.is_abrupt() {
                     // Closing does the rest, whether or not the option was taken.
                     let _ = abort(&client).and_then(|()| abort(&origin));

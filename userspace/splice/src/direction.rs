@@ -97,15 +97,25 @@ impl<'p> Direction<'p> {
     }
 
     /// Sends bytes that were read before the relay began; what the sink does not take is held.
-    pub(crate) fn begin(&mut self, prefix: &[u8], to: &TcpStream) -> Result<(), Fault> {
-        let sent = match send_some(to, prefix) {
+    pub(crate) fn begin(&mut self, prefix: Vec<u8>, to: &TcpStream) -> Result<(), Fault> {
+        self.sent = self.send(&prefix, to)?;
+        if self.sent < prefix.len() {
+            self.held = prefix;
+        } else {
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    /// Sends what the sink takes at once.
+    fn send(&mut self, bytes: &[u8], to: &TcpStream) -> Result<usize, Fault> {
+        let sent = match send_some(to, bytes) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(Fault::Sink(error)),
         };
         self.count_copied(sent);
-        self.hold(prefix.get(sent..).unwrap_or_default());
-        Ok(())
+        Ok(sent)
     }
 
     /// Moves bytes until neither socket lets it, the source has ended and the sink was told, or it
@@ -261,7 +271,7 @@ impl<'p> Direction<'p> {
     /// From the source through memory into the sink.
     fn copy(&mut self, from: &TcpStream, to: &TcpStream) -> Result<Taken, Fault> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let received = match receive_some(from, scratch) {
+            let received = match try_receive(from, scratch) {
                 Ok(0) => return Ok(Taken::End),
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -269,15 +279,12 @@ impl<'p> Direction<'p> {
                 }
                 Err(error) => return Err(Fault::Source(error)),
             };
-            self.begin(scratch.get(..received).unwrap_or_default(), to)?;
+            let received = scratch.get(..received).unwrap_or_default();
+            let sent = self.send(received, to)?;
+            self.held
+                .extend_from_slice(received.get(sent..).unwrap_or_default());
             Ok(Taken::Some)
         })
-    }
-
-    fn hold(&mut self, rest: &[u8]) {
-        if !rest.is_empty() {
-            self.held.extend_from_slice(rest);
-        }
     }
 
     fn count_copied(&mut self, bytes: usize) {
@@ -292,9 +299,15 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS))
 }
 
-/// Receives what is there. A buffer that is not filled has emptied the socket: its readiness is
-/// cleared, which saves the call that would find nothing.
-fn receive_some(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+/// Receives what is there into `buffer`; 0 is the end of the stream.
+///
+/// A buffer that is not filled has emptied the socket: its readiness is cleared, which saves the
+/// call that would find nothing.
+///
+/// # Errors
+///
+/// `WouldBlock` while there is nothing; else what the connection failed with.
+pub fn try_receive(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let mut short = None;
     let result = from.try_io(Interest::READABLE, || {
         let length = buffer.len();

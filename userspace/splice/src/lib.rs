@@ -16,6 +16,7 @@ mod pool;
 mod relay;
 
 pub use dial::{DialError, DialOptions, abort, dial};
-pub use listen::{ListenOptions, listen, original_destination};
+pub use direction::try_receive;
+pub use listen::{ListenOptions, bind, listen, original_destination};
 pub use pool::{Counters, PipePool, PoolOptions};
-pub use relay::{End, Options, Outcome, relay};
+pub use relay::{End, Options, Outcome, Progress, relay};

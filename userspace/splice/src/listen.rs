@@ -38,8 +38,8 @@ impl Default for ListenOptions {
 /// # Errors
 ///
 /// What the kernel says: `EPERM` without CAP_NET_ADMIN, `EADDRINUSE` where a listener that does not
-/// share has the port. Must be called inside a tokio runtime with IO enabled.
-pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+/// share has the port.
+pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<std::net::TcpListener> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -57,7 +57,16 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpLis
     prepare(&SockRef::from(&socket), options.mark)?;
     socket.bind(&address.into())?;
     socket.listen(options.backlog)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
+}
+
+/// A listener as [`bind`] makes it, for the tokio runtime that it is called in.
+///
+/// # Errors
+///
+/// Those of [`bind`]. Must be called inside a tokio runtime with IO enabled.
+pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    TcpListener::from_std(bind(address, options)?)
 }
 
 /// What both sockets of a flow have in common.

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -91,6 +92,31 @@ pub struct Outcome {
     pub end: End,
 }
 
+/// How far a flow has come, for whoever has to know before it ends or after it was cut off.
+#[derive(Debug, Default)]
+pub struct Progress {
+    to_origin: AtomicU64,
+    to_client: AtomicU64,
+    spliced: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes that the origin's socket took.
+    pub fn to_origin(&self) -> u64 {
+        self.to_origin.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the client's socket took.
+    pub fn to_client(&self) -> u64 {
+        self.to_client.load(Ordering::Relaxed)
+    }
+
+    /// Of both, the bytes that never left the kernel.
+    pub fn spliced(&self) -> u64 {
+        self.spliced.load(Ordering::Relaxed)
+    }
+}
+
 /// Relays `prefix` and then all bytes between `client` and `origin`, until both have finished or
 /// one fails.
 ///
@@ -104,9 +130,10 @@ pub struct Outcome {
 pub async fn relay(
     client: &TcpStream,
     origin: &TcpStream,
-    prefix: &[u8],
+    prefix: Vec<u8>,
     pool: &PipePool,
     options: &Options,
+    progress: &Progress,
 ) -> Outcome {
     let mut relay = Relay {
         client,
@@ -126,7 +153,9 @@ pub async fn relay(
     let mut clock = IdleClock::new(options);
     let mut timer = pin!(sleep_until(clock.next));
     let end = poll_fn(|cx| {
-        if let Poll::Ready(end) = relay.poll(cx) {
+        let ended = relay.poll(cx);
+        relay.report(progress);
+        if let Poll::Ready(end) = ended {
             return Poll::Ready(end);
         }
         while timer.as_mut().poll(cx).is_ready() {
@@ -168,6 +197,19 @@ struct Relay<'a> {
 impl Relay<'_> {
     fn moved(&self) -> u64 {
         self.outward.moved() + self.inward.moved()
+    }
+
+    fn report(&self, progress: &Progress) {
+        progress
+            .to_origin
+            .store(self.outward.moved(), Ordering::Relaxed);
+        progress
+            .to_client
+            .store(self.inward.moved(), Ordering::Relaxed);
+        progress.spliced.store(
+            self.outward.spliced + self.inward.spliced,
+            Ordering::Relaxed,
+        );
     }
 
     fn outlives_a_tick(&mut self) {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use sluice_splice::{End, Options, Outcome, PipePool, PoolOptions, abort, relay};
+use sluice_splice::{End, Options, Outcome, PipePool, PoolOptions, Progress, abort, relay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -32,9 +32,18 @@ where
         });
         let outcome = run(async {
             let pairs = Pairs::new(ipv6).await;
+            let progress = Progress::default();
             let carry = async {
                 let (client, origin) = (pairs.relay_client, pairs.relay_origin);
-                let outcome = relay(&client, &origin, prefix, &pool, &options).await;
+                let outcome = relay(
+                    &client,
+                    &origin,
+                    prefix.to_vec(),
+                    &pool,
+                    &options,
+                    &progress,
+                )
+                .await;
                 if outcome.end.is_abrupt() {
                     abort(&client).unwrap();
                     abort(&origin).unwrap();
@@ -220,12 +229,14 @@ fn a_dropped_relay_gives_its_pipes_back() {
     run(async {
         let pairs = Pairs::new(false).await;
         let mut client = pairs.client;
+        let progress = Progress::default();
         let carrying = relay(
             &pairs.relay_client,
             &pairs.relay_origin,
-            b"",
+            Vec::new(),
             &pool,
             &SPLICED,
+            &progress,
         );
         let filling = async {
             // The origin reads nothing, so that the relay stops with a pipe full of bytes.
@@ -240,6 +251,7 @@ fn a_dropped_relay_gives_its_pipes_back() {
             () = filling => {}
         }
         assert_eq!(pool.counters().lent, 0);
+        assert!(progress.to_origin() > 0 && progress.spliced() == progress.to_origin());
     });
     drop(pool);
     assert_eq!(descriptors(), before);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sluice_splice::{End, Options, PipePool, PoolOptions, relay};
+use sluice_splice::{End, Options, PipePool, PoolOptions, Progress, relay};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{Pairs, Random, Stream, alone, descriptors, read_all, run, write_all};
@@ -33,12 +33,14 @@ fn g5_a_stopped_reader_stops_its_writer() {
             let (mut client, mut origin) = (pairs.client, pairs.origin);
             let stream = Stream::random(&mut Random::new(3), 16 * MEGABYTE);
             let options = Options::default();
+            let progress = Progress::default();
             let carry = relay(
                 &pairs.relay_client,
                 &pairs.relay_origin,
-                b"",
+                Vec::new(),
                 &pool,
                 &options,
+                &progress,
             );
             let play = async {
                 let mut sent = 0;
@@ -88,12 +90,14 @@ async fn exchange(pool: &PipePool, after: impl FnOnce()) -> sluice_splice::Outco
         splice_after: 0,
         ..Options::default()
     };
+    let progress = Progress::default();
     let carry = relay(
         &pairs.relay_client,
         &pairs.relay_origin,
-        b"",
+        Vec::new(),
         pool,
         &options,
+        &progress,
     );
     let (mut client_reads, mut client_writes) = pairs.client.split();
     let (mut origin_reads, mut origin_writes) = pairs.origin.split();
@@ -181,12 +185,14 @@ fn an_idle_flow_holds_no_pipe() {
             splice_after: 0,
             ..Options::default()
         };
+        let progress = Progress::default();
         let carry = relay(
             &pairs.relay_client,
             &pairs.relay_origin,
-            b"",
+            Vec::new(),
             &pool,
             &options,
+            &progress,
         );
         let stream = Stream::random(&mut Random::new(6), 2 * MEGABYTE);
         let play = async {

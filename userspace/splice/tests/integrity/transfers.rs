@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_splice::{End, Options, Outcome, PipePool, PoolOptions, abort, relay};
+use sluice_splice::{End, Options, Outcome, PipePool, PoolOptions, Progress, abort, relay};
 use socket2::SockRef;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -209,11 +209,22 @@ async fn carry(plan: Plan, pairs: (TcpStream, TcpStream), pool: &PipePool) -> Ou
             }
         }
     };
-    let outcome = relay(&client, &origin, &prefix[..read], pool, &plan.options).await;
+    prefix.truncate(read);
+    let progress = Progress::default();
+    let outcome = relay(&client, &origin, prefix, pool, &plan.options, &progress).await;
     if outcome.end.is_abrupt() {
         abort(&client).unwrap();
         abort(&origin).unwrap();
     }
+    let moved = (
+        progress.to_origin(),
+        progress.to_client(),
+        progress.spliced(),
+    );
+    assert_eq!(
+        moved,
+        (outcome.to_origin, outcome.to_client, outcome.spliced)
+    );
     outcome
 }
 
