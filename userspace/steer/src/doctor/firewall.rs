@@ -337,7 +337,7 @@ impl<'a> Walk<'a> {
                 "nfproto" => Some(Known::Words(&["ipv6"], 10)),
                 "protocol" if packet.v4 => Some(Known::Words(&["ip"], 0x0800)),
                 "protocol" => Some(Known::Words(&["ip6"], 0x86dd)),
-                "mark" => Some(Known::Number(packet.mark.into())),
+                "mark" => Some(Known::Number(packet.mark.into(), 32)),
                 _ => None,
             };
         }
@@ -346,7 +346,7 @@ impl<'a> Walk<'a> {
         }
         if let Some(payload) = left.get("payload") {
             return match (text(payload, "protocol"), text(payload, "field")) {
-                (Some("tcp" | "th"), Some("dport")) => Some(Known::Number(packet.port.into())),
+                (Some("tcp" | "th"), Some("dport")) => Some(Known::Number(packet.port.into(), 16)),
                 (Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr")) => {
                     Some(Known::Words(&["tcp"], 6))
                 }
@@ -357,7 +357,7 @@ impl<'a> Walk<'a> {
         let masked = left.get("&").and_then(Value::as_array)?;
         match masked.as_slice() {
             [inner, mask] => match self.known(inner)? {
-                Known::Number(number) => Some(Known::Number(number & mask.as_u64()?)),
+                Known::Number(number, bits) => Some(Known::Number(number & mask.as_u64()?, bits)),
                 _ => None,
             },
             _ => None,
@@ -368,7 +368,8 @@ impl<'a> Walk<'a> {
 /// A value that is known of the packet, in the forms in which a rule may write it.
 enum Known<'a> {
     Name(&'a str),
-    Number(u64),
+    /// A number, and how many bits the field has.
+    Number(u64, u32),
     Words(&'static [&'static str], u64),
     /// A field that the packet does not have.
     Other,
@@ -384,7 +385,7 @@ impl Known<'_> {
             Value::String(word) if word.starts_with('@') => Truth::Unknown,
             Value::String(word) => self.is_word(word),
             Value::Number(number) => match self {
-                Self::Number(known) | Self::Words(_, known) => number
+                Self::Number(known, _) | Self::Words(_, known) => number
                     .as_u64()
                     .map_or(Truth::Unknown, |number| (number == *known).into()),
                 _ => Truth::Unknown,
@@ -394,6 +395,9 @@ impl Known<'_> {
                 if let Some(any) = object.get("set").and_then(Value::as_array) {
                     return self.is_any(any);
                 }
+                if let Some(prefix) = object.get("prefix") {
+                    return self.has_prefix(prefix);
+                }
                 match (
                     self,
                     object
@@ -401,13 +405,27 @@ impl Known<'_> {
                         .and_then(Value::as_array)
                         .map(Vec::as_slice),
                 ) {
-                    (Self::Number(known), Some([low, high])) => match (low.as_u64(), high.as_u64())
-                    {
-                        (Some(low), Some(high)) => (low..=high).contains(known).into(),
-                        _ => Truth::Unknown,
-                    },
+                    (Self::Number(known, _), Some([low, high])) => {
+                        match (low.as_u64(), high.as_u64()) {
+                            (Some(low), Some(high)) => (low..=high).contains(known).into(),
+                            _ => Truth::Unknown,
+                        }
+                    }
                     _ => Truth::Unknown,
                 }
+            }
+            _ => Truth::Unknown,
+        }
+    }
+
+    /// How `nft` prints a comparison under a mask of leading bits.
+    fn has_prefix(&self, prefix: &Value) -> Truth {
+        let number = |key| prefix.get(key).and_then(Value::as_u64);
+        match (self, number("addr"), number("len")) {
+            (Self::Number(known, bits), Some(start), Some(length)) => {
+                let rest = u64::from(*bits).saturating_sub(length);
+                let top = |value: u64| value.checked_shr(u32::try_from(rest).unwrap_or(u32::MAX));
+                (top(*known) == top(start)).into()
             }
             _ => Truth::Unknown,
         }
@@ -421,7 +439,7 @@ impl Known<'_> {
             },
             Self::Words(words, _) => words.contains(&word).into(),
             // A service's name.
-            Self::Number(port) => match word {
+            Self::Number(port, _) => match word {
                 "https" => (*port == 443).into(),
                 "http" => (*port == 80).into(),
                 _ => Truth::Unknown,
@@ -484,6 +502,7 @@ mod tests {
     #[test]
     fn a_closed_input_chain_refuses_unless_a_rule_accepts() {
         let mark = json!({"&": [{"meta": {"key": "mark"}}, 0xff00_0000_u32]});
+        let bare = json!({"meta": {"key": "mark"}});
         let device = json!({"meta": {"key": "iifname"}});
         let port = json!({"payload": {"protocol": "tcp", "field": "dport"}});
         let state = json!({"ct": {"key": "state"}});
@@ -495,6 +514,24 @@ mod tests {
                 "drop",
                 vec![when(&mark, &json!(MARK), "accept")],
                 Fate::Accepted,
+            ),
+            (
+                "drop",
+                vec![when(
+                    &bare,
+                    &json!({"prefix": {"addr": MARK, "len": 8}}),
+                    "accept",
+                )],
+                Fate::Accepted,
+            ),
+            (
+                "drop",
+                vec![when(
+                    &bare,
+                    &json!({"prefix": {"addr": 0, "len": 8}}),
+                    "accept",
+                )],
+                Fate::Refused,
             ),
             (
                 "drop",

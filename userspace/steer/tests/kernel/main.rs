@@ -12,4 +12,5 @@ mod devices;
 mod lifecycle;
 mod maps;
 mod routes;
+mod steer;
 mod support;

@@ -1,0 +1,137 @@
+//! A steered connection, from a client's SYN to the listener.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use sluice_abi::{Hook, Reason, Verdict};
+use sluice_steer::{Steering, doctor};
+use socket2::{Domain, Socket, Type};
+
+use crate::support::{Place, routing};
+
+const ORIGIN: &str = "203.0.113.9:443";
+
+fn transparent_listener() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_ip_transparent_v4(true).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15443)).into())
+        .unwrap();
+    socket.listen(16).unwrap();
+    socket.into()
+}
+
+fn connect(client: &Place) -> std::io::Result<TcpStream> {
+    client.run(|| TcpStream::connect_timeout(&ORIGIN.parse().unwrap(), Duration::from_millis(700)))
+}
+
+fn sysctl(place: &Place, path: &str, value: &str) {
+    place
+        .run(|| fs::write(format!("/proc/sys/{path}"), value))
+        .unwrap();
+}
+
+fn gateway_and_client() -> (Place, Place) {
+    let (place, client) = (Place::new(), Place::new());
+    place.ip("link add lan0 type veth peer name far0");
+    client.adopt(&place, "far0");
+    place.ip("address add 10.20.0.1/24 dev lan0");
+    place.ip("link set lan0 up");
+    client.ip("address add 10.20.0.2/24 dev far0");
+    client.ip("link set far0 up");
+    client.ip("route add default via 10.20.0.1");
+    (place, client)
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn a_steered_connection_reaches_the_listener_under_the_origins_address() {
+    let (place, client) = gateway_and_client();
+    place.block_on(async || {
+        let steering = Steering::start(&place.options(&["lan0"])).await.unwrap();
+        // Closed: no daemon has taken over, and the client knows at once.
+        let refused = connect(&client).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+
+        let listener = transparent_listener();
+        steering
+            .set_listeners(&listener, None::<&TcpListener>)
+            .unwrap();
+        steering.heartbeat().unwrap();
+        let mut far = connect(&client).unwrap();
+        let (mut near, peer) = listener.accept().unwrap();
+        assert_eq!(near.local_addr().unwrap(), ORIGIN.parse().unwrap());
+        assert_eq!(peer, far.local_addr().unwrap());
+        far.write_all(b"there").unwrap();
+        let mut bytes = [0; 5];
+        near.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"there");
+        near.write_all(b"again").unwrap();
+        far.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"again");
+        let counters = steering.counters().unwrap();
+        let steered = counters.packets_of(Hook::LanIngress, Verdict::Steer, Reason::Steered);
+        assert!(steered >= 3, "{counters:?}");
+
+        // The listener is gone: refused again, without anybody having told the programs.
+        drop((listener, near, far));
+        assert_eq!(
+            connect(&client).unwrap_err().kind(),
+            ErrorKind::ConnectionRefused
+        );
+    });
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn what_the_doctor_calls_a_problem_is_one() {
+    let (place, client) = gateway_and_client();
+    place.block_on(async || {
+        let options = place.options(&["lan0"]);
+        let steering = Steering::start(&options).await.unwrap();
+        let listener = transparent_listener();
+        steering
+            .set_listeners(&listener, None::<&TcpListener>)
+            .unwrap();
+        steering.heartbeat().unwrap();
+        sysctl(&place, "net/ipv4/ip_forward", "1");
+        sysctl(&place, "net/ipv6/conf/all/forwarding", "1");
+        let found = async || {
+            let options = doctor::DoctorOptions {
+                bpffs_dir: place.bpffs_dir(),
+                lan: options.lan.clone(),
+                routing: routing(),
+                steered_ports: vec![443],
+            };
+            let snapshot = doctor::Snapshot::collect(&options).await.unwrap();
+            let findings = doctor::examine(&snapshot).into_iter();
+            let problems = findings.filter(|found| found.severity == doctor::Severity::Problem);
+            problems.map(|found| found.check).collect::<Vec<_>>()
+        };
+        assert_eq!(found().await, [""; 0]);
+        for mode in ["0", "1", "2"] {
+            sysctl(&place, "net/ipv4/conf/all/rp_filter", mode);
+            drop(connect(&client).unwrap());
+        }
+        sysctl(&place, "net/ipv4/conf/all/src_valid_mark", "1");
+        assert_eq!(found().await, ["src-valid-mark"]);
+        connect(&client).unwrap_err();
+        sysctl(&place, "net/ipv4/conf/all/src_valid_mark", "0");
+        drop(connect(&client).unwrap());
+
+        place.ip("link add wan0 type veth peer name out0");
+        place.ip("address add 192.0.2.1/24 dev wan0");
+        place.ip("link set wan0 up");
+        place.ip("route add default via 192.0.2.2 dev wan0");
+        place.ip("rule add priority 9 lookup main");
+        assert_eq!(found().await, ["foreign-rule"]);
+        connect(&client).unwrap_err();
+        place.ip("rule del priority 9");
+        assert_eq!(found().await, [""; 0]);
+        drop(connect(&client).unwrap());
+    });
+}
