@@ -1,4 +1,9 @@
 //! Reading configurations: what is accepted, and what every kind of mistake is answered with.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 use std::{path::Path, time::Duration};
 

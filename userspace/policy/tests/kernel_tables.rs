@@ -1,4 +1,9 @@
 //! The kernel's tables against the plain reading of the egress section.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 use std::net::IpAddr;
 

@@ -1,4 +1,9 @@
 //! The laws of deciding at the least depth, against a plain reading of the rules.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 mod common;
 
