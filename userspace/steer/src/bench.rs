@@ -16,7 +16,7 @@ use crate::{
     counters::{CounterMaps, Heartbeat},
     gateway::GatewayMap,
     generation::PolicyMaps,
-    load::{Mode, load_object, program, program_error},
+    load::{Purpose, load_object, program, program_error},
     maps::{MapSource, array},
 };
 
@@ -40,7 +40,7 @@ pub struct TestBench {
     counters: CounterMaps,
     heartbeat: Heartbeat,
     clock: Array<MapData, u64>,
-    mode: Mode,
+    replay: bool,
 }
 
 /// What a program did to a frame.
@@ -83,7 +83,7 @@ impl TestBench {
     ///
     /// [`Error::Stub`], or the kernel refuses the programs.
     pub fn new(link_type: LinkType) -> Result<Self, Error> {
-        Self::load(link_type, Mode::Replay)
+        Self::load(link_type, true)
     }
 
     /// Loads the programs as they run live, for what they do to a frame; handing a packet to a
@@ -93,11 +93,11 @@ impl TestBench {
     ///
     /// [`Error::Stub`], or the kernel refuses the programs.
     pub fn live(link_type: LinkType) -> Result<Self, Error> {
-        Self::load(link_type, Mode::Live)
+        Self::load(link_type, false)
     }
 
-    fn load(link_type: LinkType, mode: Mode) -> Result<Self, Error> {
-        let object = load_object(link_type, mode, None)?;
+    fn load(link_type: LinkType, replay: bool) -> Result<Self, Error> {
+        let object = load_object(link_type, Purpose::Bench { replay })?;
         Ok(Self {
             policy: PolicyMaps::open(&object)?,
             gateway: GatewayMap::open(&object)?,
@@ -105,7 +105,7 @@ impl TestBench {
             heartbeat: Heartbeat::open(&object)?,
             clock: array((&object).open_map(REPLAY_CLOCK)?, REPLAY_CLOCK)?,
             object,
-            mode,
+            replay,
         })
     }
 
@@ -259,6 +259,6 @@ impl TestBench {
     /// Whether the programs leave their verdict and end.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        self.mode == Mode::Replay
+        self.replay
     }
 }

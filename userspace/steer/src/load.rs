@@ -48,7 +48,7 @@ impl Loader {
     fn ensure(&mut self, link_type: LinkType) -> Result<&mut Ebpf, Error> {
         // Not the entry API: loading can fail.
         if !self.loaded.contains_key(&link_type) {
-            let object = load_object(link_type, Mode::Live, Some(&self.pins))?;
+            let object = load_object(link_type, Purpose::Live(&self.pins))?;
             self.loaded.insert(link_type, object);
         }
         self.loaded
@@ -66,27 +66,28 @@ impl Loader {
     }
 }
 
-/// How the programs end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Mode {
-    /// They carry their verdict out.
-    Live,
-    /// They leave their verdict in `skb->cb` and end; never attached.
-    Replay,
+/// What the programs are loaded for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose<'a> {
+    /// To be attached: they carry their verdict out, and share the maps pinned there.
+    Live(&'a PinDir),
+    /// To be run over frames, attached to nothing, with maps of their own.
+    Bench {
+        /// They leave their verdict in `skb->cb` and end. There is no way to ask for this
+        /// together with pinned maps, so that no device is ever given such programs.
+        replay: bool,
+    },
 }
 
-/// Loads maps and both programs; with `pins` the maps are shared, without they are private.
-pub(crate) fn load_object(
-    link_type: LinkType,
-    mode: Mode,
-    pins: Option<&PinDir>,
-) -> Result<Ebpf, Error> {
-    let (link_type, replay) = (link_type as u8, u8::from(mode == Mode::Replay));
+/// Loads maps and both programs.
+pub(crate) fn load_object(link_type: LinkType, purpose: Purpose<'_>) -> Result<Ebpf, Error> {
+    let link_type = link_type as u8;
+    let replay = u8::from(matches!(purpose, Purpose::Bench { replay: true }));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(LINK_TYPE, &link_type, true)
         .override_global(REPLAY, &replay, true);
-    if let Some(pins) = pins {
+    if let Purpose::Live(pins) = purpose {
         for MapSpec { name, .. } in map::ALL {
             loader.map_pin_path(name, pins.map(name));
         }

@@ -10,6 +10,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout_at};
 
+use sluice_abi::map;
 use sluice_policy::kernel::KernelPolicy;
 
 use crate::{
@@ -148,7 +149,8 @@ impl Steering {
 
     /// Makes a policy current, and returns the number that it got.
     ///
-    /// Takes milliseconds, and about a second for a hundred thousand prefixes.
+    /// Takes some tens of milliseconds, and about a second for a hundred thousand prefixes: not for
+    /// a thread that must answer meanwhile.
     ///
     /// # Errors
     ///
@@ -241,11 +243,13 @@ impl Steering {
     ///
     /// A device that appears or is made anew is attached at its first event, and what no event
     /// tells of is found by looking every five seconds. What goes wrong is logged and tried again.
-    /// Acts in the network namespace of the thread that polls it first.
+    /// Acts in the network namespace of the thread that polls it first, and may hold that thread
+    /// for some hundred milliseconds, when the first device without Ethernet appears.
     ///
     /// # Errors
     ///
-    /// Netlink cannot be reached at all.
+    /// Netlink cannot be reached at all, or [`Error::NotLoaded`]: somebody removed the pins, with
+    /// `sluice unload --force`. The kernel side is released then, and the daemon should end.
     pub async fn watch(&self) -> Result<(), Error> {
         let mut changes = Changes::listen()?;
         let netlink = Netlink::connect()?;
@@ -253,11 +257,18 @@ impl Steering {
         while self.owned().is_ok() {
             match timeout_at(look, changes.next()).await {
                 Ok(Some(())) => sleep(Self::SETTLE).await,
-                Ok(None) => changes = Changes::listen()?,
+                Ok(None) => {
+                    sleep(Self::RESYNC).await;
+                    changes = Changes::listen()?;
+                }
                 Err(_) => {}
             }
             if self.owned().is_err() {
                 break;
+            }
+            if !self.0.pins.map(map::ACTIVE.name).exists() {
+                self.release();
+                return Err(Error::NotLoaded(self.0.pins.path().to_owned()));
             }
             if let Err(error) = self.resync(&netlink).await {
                 tracing::warn!(

@@ -5,6 +5,7 @@
 
 mod examine;
 mod firewall;
+mod known;
 mod snapshot;
 
 pub use examine::examine;

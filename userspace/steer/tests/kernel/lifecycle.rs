@@ -188,13 +188,21 @@ fn unload_leaves_nothing_also_where_parts_are_missing() {
 #[ignore = "root: cargo xtask test"]
 fn a_stuck_owner_can_be_overruled() {
     let place = Place::new();
+    place.ip("link add lan0 type veth peer name far0");
     place.block_on(async || {
-        let stuck = Steering::start(&place.options(&[])).await.unwrap();
+        let stuck = Steering::start(&place.options(&["lan0"])).await.unwrap();
+        let watcher = stuck.clone();
+        let task = tokio::spawn(async move { watcher.watch().await });
         let options = sluice_steer::UnloadOptions {
             force: true,
             ..place.unload_options()
         };
         assert!(!unload(&options).await.unwrap().is_nothing());
+        // Should it come to its senses, it closes nothing again.
+        assert!(matches!(task.await.unwrap(), Err(Error::NotLoaded(_))));
+        assert!(matches!(stuck.heartbeat(), Err(Error::Released)));
+        assert!(!place.ip("rule").contains("5100"));
+        assert!(programs("lan0", TcAttachType::Ingress).is_empty());
         drop(stuck);
     });
 }
