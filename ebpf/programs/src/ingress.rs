@@ -46,9 +46,11 @@ fn whole_or_first<E: Env, B: Bytes + ?Sized>(
     let steerable = !later
         && packet.protocol == protocol::TCP
         && env.steers(policy.slot, u16::from_be(packet.dport));
-    // A flow is only ever remembered after the checks below, so its packets need them no more.
+    // A flow is only ever remembered after the checks below, so its packets need them no more. An
+    // echo is not looked up here, or the flow of the first would exempt the others from the rate.
     if !later
         && !steerable
+        && !packet.is_icmp()
         && let Some(judgement) = flows::find(env, policy, packet)
     {
         return judgement;
@@ -115,14 +117,23 @@ fn begin<E: Env, B: Bytes + ?Sized>(
 
 #[inline(always)]
 fn icmp_out<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Judgement {
-    let request = icmp::is_echo_request(packet);
-    if !request && !icmp::is_error(packet) {
+    let error = icmp::is_error(packet);
+    if !error && !icmp::is_echo(packet) {
         return Judgement::discard(Reason::IcmpType);
     }
     if !env.take_icmp(&packet.src, policy.cell.icmp_interval) {
         return Judgement::discard(Reason::IcmpRate);
     }
-    if request && !flows::begin(env, policy, packet, 0) {
+    if error {
+        return Judgement::pass(Reason::Icmp);
+    }
+    if let Some(judgement) = flows::find(env, policy, packet) {
+        return judgement;
+    }
+    if !icmp::is_echo_request(packet) {
+        return Judgement::discard(Reason::IcmpType);
+    }
+    if !flows::begin(env, policy, packet, 0) {
         return Judgement::discard(Reason::FlowLimit);
     }
     Judgement::pass(Reason::Icmp)

@@ -94,6 +94,14 @@ pub fn lookup<E: Env>(
     port: u16,
 ) -> Judgement {
     use sluice_abi::PolicyCell;
+    // The tables leave these to the programs. What comes here is none of them: ICMP of the other
+    // family, or IGMP to a single host, which no router forwards and a tunnel may pose as.
+    if matches!(number, protocol::ICMP | protocol::IGMP | protocol::ICMPV6) {
+        return Judgement::discard(match direction {
+            Direction::Out => Reason::Protocol,
+            Direction::In => Reason::InboundOther,
+        });
+    }
     let slot = policy.slot;
     let client_class = if policy.cell.flags & PolicyCell::FLAG_CLIENT_CLASSES != 0 {
         env.client_class(slot, client)

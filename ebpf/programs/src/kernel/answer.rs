@@ -11,6 +11,11 @@ use super::skb::Skb;
 /// Answers `packet` in its own buffer; `None` where no answer can be given.
 #[inline(always)]
 pub(crate) fn send(skb: &Skb, policy: Policy<'_>, packet: &Packet) -> Option<i32> {
+    // RFC 1122 section 3.2.2: what the link brought to many is not answered, and what a device in
+    // promiscuous mode overheard is between others. Without a link header there is no such thing.
+    if packet.network != 0 && !skb.is_for_this_host() {
+        return None;
+    }
     if packet.protocol == protocol::TCP && reply::has_plain_headers(packet) {
         reset(skb, packet)?;
     } else {

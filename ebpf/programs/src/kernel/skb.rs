@@ -69,6 +69,13 @@ impl Skb {
         unsafe { (*self.raw).ifindex }
     }
 
+    /// Whether the link layer addressed the frame to this host alone: `PACKET_HOST`.
+    #[inline(always)]
+    pub(crate) fn is_for_this_host(&self) -> bool {
+        // SAFETY: as for `frame_length`.
+        unsafe { (*self.raw).pkt_type == 0 }
+    }
+
     /// The firewall mark.
     #[inline(always)]
     pub(crate) fn mark(&self) -> u32 {
