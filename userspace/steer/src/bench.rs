@@ -256,6 +256,18 @@ impl TestBench {
         Ok(info.verified_instruction_count().unwrap_or(0))
     }
 
+    /// Bytes of a program as the verifier rewrote it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to describe it.
+    pub fn translated_bytes(&mut self, hook: Hook) -> Result<u32, Error> {
+        let info = program(&mut self.object, hook)?
+            .info()
+            .map_err(program_error(hook))?;
+        Ok(info.size_translated().unwrap_or(0))
+    }
+
     /// Whether the programs leave their verdict and end.
     #[must_use]
     pub fn is_replay(&self) -> bool {

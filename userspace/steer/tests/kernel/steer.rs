@@ -3,12 +3,14 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
 use sluice_abi::{Hook, Reason, Verdict};
-use sluice_steer::{Steering, doctor};
+use sluice_steer::{Steering, doctor, unload};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Place, routing};
@@ -100,7 +102,7 @@ fn what_the_doctor_calls_a_problem_is_one() {
         steering.heartbeat().unwrap();
         sysctl(&place, "net/ipv4/ip_forward", "1");
         sysctl(&place, "net/ipv6/conf/all/forwarding", "1");
-        let found = async || {
+        let findings = async || {
             let options = doctor::DoctorOptions {
                 bpffs_dir: place.bpffs_dir(),
                 lan: options.lan.clone(),
@@ -108,9 +110,16 @@ fn what_the_doctor_calls_a_problem_is_one() {
                 steered_ports: vec![443],
             };
             let snapshot = doctor::Snapshot::collect(&options).await.unwrap();
-            let findings = doctor::examine(&snapshot).into_iter();
-            let problems = findings.filter(|found| found.severity == doctor::Severity::Problem);
-            problems.map(|found| found.check).collect::<Vec<_>>()
+            let mut findings = doctor::examine(&snapshot);
+            findings.retain(|found| found.severity == doctor::Severity::Problem);
+            findings
+        };
+        let found = async || {
+            findings()
+                .await
+                .iter()
+                .map(|found| found.check)
+                .collect::<Vec<_>>()
         };
         assert_eq!(found().await, [""; 0]);
         for mode in ["0", "1", "2"] {
@@ -133,5 +142,85 @@ fn what_the_doctor_calls_a_problem_is_one() {
         place.ip("rule del priority 9");
         assert_eq!(found().await, [""; 0]);
         drop(connect(&client).unwrap());
+
+        place.command("nft add table inet filter");
+        place.command(
+            "nft add chain inet filter input { type filter hook input priority 0 ; policy drop ; }",
+        );
+        place.command("nft add rule inet filter input ct state established,related accept");
+        let refused = findings().await;
+        assert_eq!(
+            refused.iter().map(|found| found.check).collect::<Vec<_>>(),
+            ["input"]
+        );
+        connect(&client).unwrap_err();
+        // The cure is what it says it is.
+        place.command(&refused[0].cure);
+        assert_eq!(found().await, [""; 0]);
+        drop(connect(&client).unwrap());
     });
+}
+
+/// Sends a datagram to a native port every millisecond until told to stop, and counts them.
+fn canary(stop: &AtomicBool) -> u32 {
+    let socket = UdpSocket::bind("10.20.0.2:0").unwrap();
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        // Rejections come back as errors of the socket.
+        sent += u32::from(socket.send_to(b"canary", "198.51.100.9:40000").is_ok());
+        thread::sleep(Duration::from_millis(1));
+    }
+    sent
+}
+
+/// How many canaries arrive before the socket falls silent.
+fn arrived(socket: &UdpSocket) -> u32 {
+    let mut bytes = [0; 16];
+    let mut count = 0;
+    while socket.recv(&mut bytes).is_ok() {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn h3_restarts_let_no_canary_through() {
+    let (place, client) = gateway_and_client();
+    let internet = Place::new();
+    place.ip("link add wan0 type veth peer name out0");
+    internet.adopt(&place, "out0");
+    place.ip("address add 198.51.100.1/24 dev wan0");
+    place.ip("link set wan0 up");
+    internet.ip("address add 198.51.100.9/24 dev out0");
+    internet.ip("link set out0 up");
+    sysctl(&place, "net/ipv4/ip_forward", "1");
+    let sink = internet.run(|| UdpSocket::bind("198.51.100.9:40000").unwrap());
+    sink.set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+
+    let stop = AtomicBool::new(false);
+    place.block_on(async || drop(Steering::start(&place.options(&["lan0"])).await.unwrap()));
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| client.run(|| canary(&stop)));
+        place.block_on(async || {
+            for _ in 0..12 {
+                drop(Steering::start(&place.options(&["lan0"])).await.unwrap());
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert!(sent.join().unwrap() > 100);
+    });
+    assert_eq!(arrived(&sink), 0);
+
+    // The path is there: once the gate is open, the same canary arrives.
+    place.block_on(async || unload(&place.unload_options()).await.unwrap());
+    stop.store(false, Ordering::Relaxed);
+    thread::scope(|scope| {
+        let sent = scope.spawn(|| client.run(|| canary(&stop)));
+        thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        sent.join().unwrap();
+    });
+    assert!(arrived(&sink) > 10);
 }

@@ -76,6 +76,13 @@ impl Place {
         command("ip", &all)
     }
 
+    /// Runs a command line inside the namespace, words parted by spaces.
+    pub(crate) fn command(&self, line: &str) {
+        let mut all = vec!["netns", "exec", self.name.as_str()];
+        all.extend(line.split_whitespace());
+        command("ip", &all);
+    }
+
     /// Takes a device over from another place.
     pub(crate) fn adopt(&self, from: &Self, device: &str) {
         from.ip(&format!("link set {device} netns {}", self.name));
