@@ -1,0 +1,409 @@
+//! What every kind of mistake in a configuration is answered with.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+use std::path::Path;
+
+use sluice_gateway::config::{Config, ConfigError};
+
+const LAN: &str = "[gateway]\nlan = [\"lan0\"]\n";
+
+/// The messages of a configuration whose own lines begin at 3, without the name of the file.
+fn mistakes(rest: &str) -> Vec<String> {
+    let error = Config::parse(&format!("{LAN}{rest}"), "x.toml").unwrap_err();
+    error
+        .to_string()
+        .lines()
+        .map(|line| line.replacen("x.toml:", "", 1))
+        .collect()
+}
+
+#[track_caller]
+fn assert_mistake(rest: &str, expected: &str) {
+    assert_eq!(mistakes(rest), [expected], "{rest}");
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    assert_mistake(
+        "[egres]\n",
+        "3:2: unknown key `egres` in the file: did you mean `egress`?",
+    );
+    assert_mistake(
+        "[splice]\nidle_timout = \"1s\"\n",
+        "4:1: unknown key `idle_timout` in [splice]: did you mean `idle_timeout`?",
+    );
+    assert_mistake(
+        "[log]\ncolour = 1\n",
+        "4:1: unknown key `colour` in [log]: expected one of `access`",
+    );
+    assert_mistake(
+        "[[rule]]\nname = \"a\"\nwhen = { hots = \"a\" }\naction = \"allow\"\n",
+        "5:10: unknown key `hots` in `when`: did you mean `host`?",
+    );
+    let missing = Config::parse("[gateway]\nlna = [\"lan0\"]\n", "x.toml").unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "x.toml:1:1: `lan` is missing in [gateway]: name the devices behind which the clients \
+         are, as in [\"lan0\"]\nx.toml:2:1: unknown key `lna` in [gateway]: did you mean `lan`?"
+    );
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused() {
+    for section in ["user", "list", "schedule", "proxy"] {
+        assert_mistake(
+            &format!("[[{section}]]\nname = \"a\"\n"),
+            &format!(
+                "3:3: `{section}` in the file is not yet supported in this version: take it out"
+            ),
+        );
+    }
+    assert_mistake(
+        "[ca]\ncertificate = \"a\"\n",
+        "3:2: `ca` in the file is not yet supported in this version: take it out",
+    );
+    for (key, value) in [
+        ("user", "\"alice\""),
+        ("schedule", "\"a\""),
+        ("certificate", "\"expired\""),
+        ("url", "\"a\""),
+        ("application", "\"skype\""),
+        ("tls-version", "\"1.2\""),
+        ("connect-user-agent", "{ absent = true }"),
+    ] {
+        assert_mistake(
+            &format!("[[rule]]\nname = \"a\"\nwhen = {{ {key} = {value} }}\naction = \"allow\"\n"),
+            &format!("5:10: `{key}` in `when` is not yet supported in this version: take it out"),
+        );
+    }
+    for action in ["inspect", "no-log"] {
+        assert_mistake(
+            &format!("[[rule]]\nname = \"a\"\naction = \"{action}\"\n"),
+            &format!(
+                "5:10: `action` in [[rule]]: \"{action}\": not yet supported in this version: take \
+                 the rule out"
+            ),
+        );
+    }
+    assert_mistake(
+        "[[rule]]\nname = \"a\"\naction = { warn = \"1h\" }\n",
+        "5:12: `warn` in `action` is not yet supported in this version: take it out",
+    );
+    for reason in [
+        "no-common-version",
+        "client-rejected-ca",
+        "origin-handshake-failed",
+    ] {
+        assert_mistake(
+            &format!(
+                "[[rule]]\nname = \"a\"\nwhen = {{ tls = \"{reason}\" }}\naction = \"allow\"\n"
+            ),
+            &format!(
+                "5:16: `tls` in `when`: \"{reason}\": not yet supported in this version, which \
+                 knows what the client's first bytes tell: name another reason"
+            ),
+        );
+    }
+    assert_mistake(
+        "[[rule]]\nname = \"a\"\nwhen = { tls = { reason = \"silent\", proof = \"probe\" } }\n\
+         action = \"allow\"\n",
+        "5:37: `proof` in `tls` is not yet supported in this version: take it out",
+    );
+    assert_mistake(
+        "[[rule]]\nname = \"a\"\nwhen = { host = \"list:banks\" }\naction = \"allow\"\n",
+        "5:17: `host` in `when`: \"list:banks\": lists are not yet supported in this version: write \
+         the names",
+    );
+    assert_mistake(
+        "[steer]\nhttp = [\"80\"]\n",
+        "4:8: `http` in [steer]: requests are not yet understood in this version: write []",
+    );
+    assert_mistake(
+        "[steer]\nsni_truth = \"dial\"\n",
+        "4:13: `sni_truth` in [steer]: not yet supported in this version: write \"off\"",
+    );
+    assert_mistake(
+        "[steer]\nstrict_hrr = true\n",
+        "4:14: `strict_hrr` in [steer]: not yet supported in this version: write false",
+    );
+    assert_mistake(
+        "[policy]\nshadow = \"a.toml\"\n",
+        "4:1: `shadow` in [policy] is not yet supported in this version: take it out",
+    );
+}
+
+#[test]
+fn wrong_types_and_values_are_refused() {
+    assert_mistake(
+        "[egress]\nquic = true\n",
+        "4:8: `quic` in [egress]: expected a text in quotes, found true",
+    );
+    assert_mistake(
+        "[egress]\nquic = \"rejct\"\n",
+        "4:8: `quic` in [egress]: \"rejct\": expected one of \"reject\", \"drop\", \"pass\": did you \
+         mean \"reject\"?",
+    );
+    assert_mistake(
+        "[egress]\npass_tcp = \"22\"\n",
+        "4:12: `pass_tcp` in [egress]: expected a list of texts in quotes, found a text",
+    );
+    assert_mistake(
+        "[egress]\npass_tcp = [22]\n",
+        "4:13: `pass_tcp` in [egress]: expected a text in quotes, found the number 22",
+    );
+    assert_mistake(
+        "[egress]\nblock_tcp = [\"65535-1024\"]\n",
+        "4:14: `block_tcp` in [egress]: \"65535-1024\": the range ends before it begins: write \
+         \"1024-65535\"",
+    );
+    assert_mistake(
+        "[egress]\ninbound_tcp = \"pass\"\n",
+        "4:15: `inbound_tcp` in [egress]: \"pass\": expected \"drop\": let single ports in by an \
+         [[egress.rule]] with direction = \"in\"",
+    );
+    assert_mistake(
+        "[egress]\nother_protocols = [\"tcp\"]\n",
+        "4:20: `other_protocols` in [egress]: \"tcp\": TCP and UDP are named by their ports: use \
+         `tcp` or `udp`",
+    );
+    assert_mistake(
+        "[egress]\nflow_limit = 262145\n",
+        "4:14: `flow_limit` in [egress]: expected a number from 1 to 262144",
+    );
+    assert_mistake(
+        "[splice]\nidle_timeout = \"1 hour\"\n",
+        "4:16: `idle_timeout` in [splice]: \"1 hour\": expected a duration such as \"250ms\", \
+         \"5s\", \"10m\", \"1h\" or \"7d\"",
+    );
+    assert_mistake(
+        "[splice]\nbulk_after = \"256KB\"\n",
+        "4:14: `bulk_after` in [splice]: \"256KB\": expected a size such as \"512B\", \"64KiB\" or \
+         \"1MiB\"",
+    );
+    assert_mistake(
+        "[steer]\nhello_limit = \"1MiB\"\n",
+        "4:15: `hello_limit` in [steer]: expected a size from \"512B\" to \"64KiB\"",
+    );
+    assert_mistake(
+        "[steer]\nhello_timeout = \"0s\"\n",
+        "4:17: `hello_timeout` in [steer]: expected more than \"0s\"",
+    );
+    assert_mistake(
+        "[admin]\nlisten = [\"0.0.0.0:9443\"]\n",
+        "4:11: `listen` in [admin]: \"0.0.0.0:9443\": only loopback is supported in this version, \
+         since nobody is asked who they are: write \"127.0.0.1:9443\" or \"[::1]:9443\"",
+    );
+    assert_mistake(
+        "table = 254\n",
+        "3:9: `table` in [gateway]: tables 253 to 255 are the system's own: choose another, such \
+         as 5100",
+    );
+    assert_mistake(
+        "state_dir = \"here\"\n",
+        "3:13: `state_dir` in [gateway]: \"here\": expected a path that begins with /",
+    );
+    let lan = Config::parse("[gateway]\nlan = [\"lo\", \"*\"]\n", "x.toml").unwrap_err();
+    assert_eq!(
+        lan.to_string(),
+        "x.toml:2:8: `lan` in [gateway]: \"lo\": clients are never behind this device: name the \
+         LAN device\nx.toml:2:14: `lan` in [gateway]: \"*\": expected the name of a device such as \
+         \"lan0\", or the beginning of several such as \"vlan*\""
+    );
+}
+
+#[test]
+fn mistakes_in_groups_are_refused() {
+    let group = |members: &str| format!("[[group]]\nname = \"a\"\nmembers = [{members}]\n");
+    assert_mistake(
+        &group("\"alice\""),
+        "5:12: `members` in [[group]]: \"alice\": users are not yet supported in this version, \
+         they come with the proxy: expected an address, a CIDR or \"group:NAME\"",
+    );
+    assert_mistake(
+        &group("\"10.0.0.1/8\""),
+        "5:12: `members` in [[group]]: \"10.0.0.1/8\": the address has bits beyond its prefix: \
+         write \"10.0.0.0/8\" or a longer prefix",
+    );
+    assert_mistake(
+        &group("\"group:b\""),
+        "5:12: `members` in [[group]]: \"group:b\": there is no group \"b\": write a [[group]] of \
+         that name",
+    );
+    assert_mistake(
+        &group("\"group:a\""),
+        "5:11: `members` in [[group]]: the group is a member of itself: take one of the \"group:\" \
+         members out",
+    );
+    assert_mistake(
+        &format!("{}{}", group(""), group("")),
+        "7:8: `name` in [[group]]: there are two groups \"a\": rename one",
+    );
+    assert_mistake(
+        "[[group]]\nname = \"a\"\nfile = \"a.txt\"\n",
+        "5:1: `file` in [[group]] is not yet supported in this version: take it out",
+    );
+    assert_mistake(
+        "[[group]]\nmembers = []\n",
+        "3:1: `name` is missing in [[group]]: give it a name, which logs and metrics will show",
+    );
+}
+
+#[test]
+fn mistakes_in_rules_are_refused() {
+    let rule = |rest: &str| format!("[[rule]]\nname = \"a\"\n{rest}\n");
+    assert_mistake(
+        &rule("when = { host = \"a.example\" }"),
+        "3:1: `action` is missing in [[rule]]: write \"allow\", \"splice\" or { block = \"page\" }",
+    );
+    assert_mistake(
+        &rule("action = \"alow\""),
+        "5:10: `action` in [[rule]]: \"alow\": expected one of \"allow\", \"splice\", \"block\", \
+         \"skip\": did you mean \"allow\"?",
+    );
+    assert_mistake(
+        &rule("action = { block = \"pag\" }"),
+        "5:20: `block` in `action`: \"pag\": expected one of \"alert\", \"page\", \"reset\": did you \
+         mean \"page\"?",
+    );
+    assert_mistake(
+        &rule("action = { block = \"alert\", message = \"No.\" }"),
+        "5:39: `message` in `action`: only a page has room for a message: write block = \"page\"",
+    );
+    assert_mistake(
+        &rule("action = { }"),
+        "5:10: `action` in [[rule]]: expected { block = \"page\" }, \"alert\" or \"reset\"",
+    );
+    assert_mistake(
+        &rule("action = \"skip\""),
+        "5:10: `action` in [[rule]]: \"skip\" leaves a container, and this rule lies in none",
+    );
+    assert_mistake(
+        &rule("action = \"splice\"\nfinal = false"),
+        "6:9: `final` in [[rule]]: only an allow or a block can be overridden by a later rule",
+    );
+    assert_mistake(
+        &rule("action = \"allow\"\n[[rule.rule]]\nname = \"b\"\naction = \"allow\""),
+        "5:10: `action` in [[rule]]: a rule with rules inside is a container and has no action of \
+         its own",
+    );
+    assert_mistake(
+        &format!(
+            "{}{}",
+            rule("action = \"allow\""),
+            rule("action = \"allow\"")
+        ),
+        "7:8: `name` in [[rule]]: there are two rules \"a\": rename one",
+    );
+    let when = |condition: &str| rule(&format!("when = {{ {condition} }}\naction = \"allow\""));
+    assert_mistake(
+        &when("group = \"staf\""),
+        "5:18: `group` in `when`: \"staf\": there is no group \"staf\": write a [[group]] of that \
+         name",
+    );
+    assert_mistake(
+        &when("host = []"),
+        "5:17: `host` in `when`: an empty list never holds: write a value, or take the condition \
+         out",
+    );
+    assert_mistake(
+        &when("host = \"192.0.2.1\""),
+        "5:17: `host` in `when`: \"192.0.2.1\": an address is no server name: use `destination`, \
+         or `host-is-ip = true`",
+    );
+    assert_mistake(
+        &when("tls = \"sslv2\""),
+        "5:16: `tls` in `when`: \"sslv2\": expected one of \"negotiated\", \"not-negotiated\", \
+         \"malformed-hello\", \"not-tls\", \"oversize\", \"server-first\", \"silent\", \
+         \"sslv2-hello\", \"timeout\", \"truncated\", \"zero-length-record\"",
+    );
+    assert_mistake(
+        &when("ech = \"yes\""),
+        "5:16: `ech` in `when`: expected true or false, found a text",
+    );
+    assert_mistake(
+        &when("listener = \"proxy\""),
+        "5:21: `listener` in `when`: \"proxy\": in this version the only listener is \
+         \"transparent\"",
+    );
+    assert_mistake(
+        &when("ja4 = \"T13\""),
+        "5:16: `ja4` in `when`: \"T13\": expected a JA4 fingerprint such as \
+         \"t13d1516h2_8daaf6152771_e5627efa2ab1\", or the beginning of one such as \"t13d*\"",
+    );
+}
+
+#[test]
+fn mistakes_in_egress_rules_are_refused() {
+    let rule = |rest: &str| format!("[[egress.rule]]\nname = \"a\"\n{rest}\n");
+    assert_mistake(
+        &rule("udp = [\"500\"]"),
+        "3:1: `action` is missing in [[egress.rule]]: write \"pass\", \"reject\" or \"drop\"",
+    );
+    assert_mistake(
+        &rule("direction = \"in\"\naction = \"reject\""),
+        "6:10: `action` in [[egress.rule]]: what comes from outside gets no answer: write \"drop\"",
+    );
+    assert_mistake(
+        &rule("from = []\naction = \"pass\""),
+        "5:8: `from` in [[egress.rule]]: an empty list matches nothing: take the key out, and any \
+         address matches",
+    );
+    assert_mistake(
+        &rule("protocol = [\"icmp\"]\naction = \"pass\""),
+        "5:13: `protocol` in [[egress.rule]]: \"icmp\": ICMP, ICMPv6 and IGMP have rules of their \
+         own: see `icmp_rate`",
+    );
+    let many: String = (0..64)
+        .map(|n| {
+            format!(
+                "[[egress.rule]]\nname = \"r{n}\"\nfrom = [\"10.0.{n}.0/24\"]\ntcp = [\"{}\"]\n\
+                 action = \"pass\"\n",
+                n + 100
+            )
+        })
+        .collect();
+    let [message] = mistakes(&format!("[egress]\n{many}")).try_into().unwrap();
+    assert!(
+        message.starts_with("3:1: the `from` lists of the egress rules \"r0\""),
+        "{message}"
+    );
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    assert_eq!(
+        mistakes("workers = \"3\"\n[egress]\nquic = 1\n[[rule]]\nname = \"a\"\naction = \"b\"\n"),
+        [
+            "3:11: `workers` in [gateway]: expected a number, found a text",
+            "5:8: `quic` in [egress]: expected a text in quotes, found the number 1",
+            "8:10: `action` in [[rule]]: \"b\": expected one of \"allow\", \"splice\", \"block\", \
+             \"skip\"",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_place() {
+    let error = Config::parse("[gateway\nlan = [\"lan0\"]\n", "x.toml").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "x.toml:1:9: not TOML: unclosed table, expected `]`"
+    );
+    let error = Config::parse("[a]\n[a]\n", "x.toml").unwrap_err();
+    assert_eq!(error.to_string(), "x.toml:2:2: not TOML: duplicate key");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load(Path::new("/nowhere/x.toml")).unwrap_err();
+    assert!(matches!(error, ConfigError::Read { .. }));
+    assert!(
+        error
+            .to_string()
+            .starts_with("/nowhere/x.toml: cannot be read: "),
+        "{error}"
+    );
+}
