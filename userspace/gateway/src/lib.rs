@@ -3,6 +3,7 @@
 
 pub mod commands;
 pub mod config;
+pub mod daemon;
 pub mod facts;
 pub mod kernel_state;
 pub mod replay;

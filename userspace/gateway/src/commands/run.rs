@@ -1,16 +1,34 @@
 //! `sluice run`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::daemon;
 
 /// Arguments of `sluice run`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/sluice/sluice.toml")]
+    config: PathBuf,
+}
 
 /// Runs the command.
 ///
+/// SIGHUP reloads the configuration, SIGTERM and SIGINT drain; a second one ends at once.
+/// `SLUICE_LOG` says what is logged to standard error, as `info` or `sluice_steer=debug,info`.
+///
 /// # Errors
 ///
-/// Whatever kept it from being done.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// Whatever kept the daemon from serving.
+pub fn run(Args { config }: Args) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    daemon::run(&config)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,196 @@
+//! `/metrics`, `/healthz` and `/readyz`, on a thread of their own.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::export::{Sources, text};
+use crate::config::AdminListener;
+
+/// Requests in flight; a scraper needs one.
+const AT_ONCE: usize = 32;
+/// How long a connection may last.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A worker that has had no turn for so long hangs.
+const HANGS_AFTER: u64 = 5;
+
+/// The sockets on which questions are answered.
+#[derive(Debug)]
+pub enum Socket {
+    /// A loopback address.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Opens the sockets that the configuration names.
+///
+/// # Errors
+///
+/// The address is taken, or the directory of a Unix socket cannot be made.
+pub fn open(listeners: &[AdminListener]) -> io::Result<Vec<Socket>> {
+    listeners
+        .iter()
+        .map(|listener| match listener {
+            AdminListener::Tcp(address) => {
+                let socket = std::net::TcpListener::bind(address)?;
+                socket.set_nonblocking(true)?;
+                Ok(Socket::Tcp(socket))
+            }
+            AdminListener::Unix(path) => {
+                let socket = open_unix(path)?;
+                socket.set_nonblocking(true)?;
+                Ok(Socket::Unix(socket))
+            }
+        })
+        .collect()
+}
+
+fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    // What a daemon before left is removed, and nothing that is not a socket.
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    let socket = std::os::unix::net::UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(socket)
+}
+
+/// Answers for as long as the process lives.
+///
+/// # Errors
+///
+/// The runtime cannot be made, or does not take the sockets.
+pub fn serve(sockets: Vec<Socket>, sources: Sources) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let sources = Arc::new(sources);
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for socket in sockets {
+            let (sources, room) = (Arc::clone(&sources), Arc::clone(&room));
+            match socket {
+                Socket::Tcp(socket) => {
+                    let listener = TcpListener::from_std(socket)?;
+                    tasks.spawn(async move {
+                        loop {
+                            let accepted = listener.accept().await.map(|(stream, _)| stream);
+                            answer(accepted, &sources, &room).await;
+                        }
+                    });
+                }
+                Socket::Unix(socket) => {
+                    let listener = UnixListener::from_std(socket)?;
+                    tasks.spawn(async move {
+                        loop {
+                            let accepted = listener.accept().await.map(|(stream, _)| stream);
+                            answer(accepted, &sources, &room).await;
+                        }
+                    });
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    })
+}
+
+async fn answer<S>(accepted: io::Result<S>, sources: &Arc<Sources>, room: &Arc<Semaphore>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Ok(stream) = accepted else {
+        sleep(Duration::from_millis(100)).await;
+        return;
+    };
+    let Ok(place) = Arc::clone(room).acquire_owned().await else {
+        return;
+    };
+    let sources = Arc::clone(sources);
+    tokio::spawn(async move {
+        let service = service_fn(|request| {
+            let response = respond(&request, &sources);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+        // A client that breaks off asks again.
+        let _ = timeout(
+            PATIENCE,
+            http.serve_connection(TokioIo::new(stream), service),
+        )
+        .await;
+        drop(place);
+    });
+}
+
+fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
+    }
+    match request.uri().path() {
+        "/metrics" => match text(sources) {
+            Ok(page) => {
+                let mut response = Response::new(Full::new(page.into()));
+                let kind = hyper::header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
+                response.headers_mut().insert(CONTENT_TYPE, kind);
+                response
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot make metrics");
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the counters cannot be read\n",
+                )
+            }
+        },
+        "/healthz" if is_alive(sources) => plain(StatusCode::OK, "ok\n"),
+        "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
+        "/readyz" if sources.shared.ready.load(Ordering::Relaxed) => {
+            plain(StatusCode::OK, "ready\n")
+        }
+        "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
+        _ => plain(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz and /readyz\n",
+        ),
+    }
+}
+
+/// Whether every worker has had a turn lately.
+#[must_use]
+pub fn is_alive(sources: &Sources) -> bool {
+    let now = sources.shared.uptime();
+    sources
+        .workers
+        .iter()
+        .all(|worker| now.saturating_sub(worker.alive.load(Ordering::Relaxed)) < HANGS_AFTER)
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,101 @@
+//! The policy in force, as flows see it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sluice_policy::Policy;
+use sluice_splice::Options;
+
+use crate::config::Config;
+
+/// Everything that a flow is judged and carried by. A flow keeps the one it began with.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counts up from 1 with every reload.
+    pub number: u64,
+    /// The rules.
+    pub policy: Policy,
+    /// Time for a whole ClientHello, from its first byte.
+    pub hello_timeout: Duration,
+    /// Time for the first byte.
+    pub silent_timeout: Duration,
+    /// Bytes that a ClientHello may take.
+    pub hello_limit: usize,
+    /// Time for the origin to accept the connection.
+    pub connect_timeout: Duration,
+    /// How allowed flows are relayed.
+    pub relay: Options,
+    /// Flows in all.
+    pub flow_limit: usize,
+    /// Flows of one client.
+    pub flow_limit_per_client: usize,
+}
+
+impl Generation {
+    /// What a configuration says, as a generation of that number.
+    #[must_use]
+    pub fn new(number: u64, config: &Config) -> Self {
+        Self {
+            number,
+            policy: config.policy.clone(),
+            hello_timeout: config.steer.hello_timeout,
+            silent_timeout: config.steer.silent_timeout,
+            hello_limit: config.steer.hello_limit,
+            connect_timeout: config.splice.connect_timeout,
+            relay: Options {
+                idle_timeout: config.splice.idle_timeout.unwrap_or_default(),
+                total_timeout: config.splice.total_timeout.unwrap_or_default(),
+                bulk_after: config.splice.bulk_after,
+                ..Options::default()
+            },
+            flow_limit: config.gateway.flow_limit,
+            flow_limit_per_client: config.gateway.flow_limit_per_client,
+        }
+    }
+}
+
+/// Where the current generation is.
+#[derive(Debug)]
+pub struct Current {
+    number: AtomicU64,
+    generation: Mutex<Arc<Generation>>,
+}
+
+impl Current {
+    /// Begins with a generation.
+    #[must_use]
+    pub fn new(generation: Generation) -> Self {
+        Self {
+            number: AtomicU64::new(generation.number),
+            generation: Mutex::new(Arc::new(generation)),
+        }
+    }
+
+    /// Replaces the generation; flows that begin from here on see the new one.
+    pub fn replace(&self, generation: Generation) {
+        let number = generation.number;
+        *self
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(generation);
+        self.number.store(number, Ordering::Release);
+    }
+
+    /// Number of the current generation.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// The current generation.
+    #[must_use]
+    pub fn get(&self) -> Arc<Generation> {
+        Arc::clone(
+            &self
+                .generation
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}

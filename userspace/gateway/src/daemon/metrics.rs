@@ -1,0 +1,195 @@
+//! What the daemon counts and measures.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use sluice_abi::Reason;
+use sluice_policy::NotNegotiated;
+use sluice_splice::{PipePool, Progress};
+
+/// What became of a flow.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Verdict {
+    /// It was refused.
+    Block,
+    /// It was, or was to be, relayed unread.
+    Splice,
+}
+
+impl Verdict {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Splice => "splice",
+        }
+    }
+}
+
+/// What a client's first bytes were.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tls {
+    /// They were not needed to judge the flow.
+    Unread,
+    /// A ClientHello.
+    Hello,
+    /// No TLS, and why not.
+    Not(NotNegotiated),
+}
+
+impl Tls {
+    /// The word used in logs; `None` where nothing was read.
+    #[must_use]
+    pub const fn read_name(self) -> Option<&'static str> {
+        match self {
+            Self::Unread => None,
+            Self::Hello => Some("hello"),
+            Self::Not(why) => Some(why.name()),
+        }
+    }
+
+    /// The word used in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.read_name().unwrap_or("unread")
+    }
+}
+
+/// What flows are counted by: verdict, its reason, and what the first bytes were.
+pub type FlowKind = (Verdict, Reason, &'static str);
+
+/// Durations, to within one percent, up to an hour.
+#[derive(Debug)]
+pub struct Latency(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    // `None` where there was no memory for it; then only the sum is right.
+    histogram: Option<Histogram<u64>>,
+    sum: Duration,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            histogram: Self::histogram(),
+            sum: Duration::ZERO,
+        }))
+    }
+}
+
+impl Latency {
+    /// An empty histogram of nanoseconds with the bounds of all of them; `None` without memory.
+    #[must_use]
+    pub fn histogram() -> Option<Histogram<u64>> {
+        Histogram::new_with_bounds(1, 3_600_000_000_000, 2).ok()
+    }
+
+    /// Notes one duration.
+    pub fn note(&self, duration: Duration) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.sum += duration;
+        if let Some(histogram) = &mut state.histogram {
+            let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+            histogram.saturating_record(nanoseconds);
+        }
+    }
+
+    /// Adds what was noted here to `all`, and returns its sum.
+    pub fn merge_into(&self, all: &mut Histogram<u64>) -> Duration {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(histogram) = &state.histogram {
+            // Both have the same bounds.
+            let _ = all.add(histogram);
+        }
+        state.sum
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Over {
+    kinds: BTreeMap<FlowKind, u64>,
+    ends: BTreeMap<Reason, u64>,
+}
+
+/// What one worker counts; written by its thread, read by whoever is asked for metrics.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    /// Flows that are over, by kind and by the reason of their end.
+    over: Mutex<Over>,
+    /// Bytes that origins took, of flows that are over.
+    pub to_origin: AtomicU64,
+    /// Bytes that clients took, of flows that are over.
+    pub to_client: AtomicU64,
+    /// From the first look at a flow until its first bytes are known.
+    pub peek: Latency,
+    /// Time that the policy took.
+    pub decision: Latency,
+    /// Time until the origin accepted.
+    pub connect: Latency,
+    /// Times that accepting paused for want of descriptors or memory.
+    pub accept_pauses: AtomicU64,
+    /// Flows whose task panicked.
+    pub panics: AtomicU64,
+    /// The pipes, and the bytes moved so far.
+    pub pool: PipePool,
+    /// Seconds since the daemon began, when the worker last had a turn.
+    pub alive: AtomicU64,
+}
+
+impl WorkerMetrics {
+    /// Counters of a worker that has done nothing.
+    #[must_use]
+    pub fn new(pool: PipePool) -> Self {
+        Self {
+            over: Mutex::default(),
+            to_origin: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
+            peek: Latency::default(),
+            decision: Latency::default(),
+            connect: Latency::default(),
+            accept_pauses: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            pool,
+            alive: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a flow that is over.
+    pub fn note_flow(&self, verdict: Verdict, reason: Reason, tls: Tls) {
+        *self
+            .over()
+            .kinds
+            .entry((verdict, reason, tls.name()))
+            .or_default() += 1;
+    }
+
+    /// Counts why a flow ended, and its bytes.
+    pub fn note_end(&self, end: Reason, progress: &Progress) {
+        *self.over().ends.entry(end).or_default() += 1;
+        self.to_origin
+            .fetch_add(progress.to_origin(), Ordering::Relaxed);
+        self.to_client
+            .fetch_add(progress.to_client(), Ordering::Relaxed);
+    }
+
+    /// Flows that are over, by kind.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeMap<FlowKind, u64> {
+        self.over().kinds.clone()
+    }
+
+    /// Flows that are over, by the reason of their end.
+    #[must_use]
+    pub fn ends(&self) -> BTreeMap<Reason, u64> {
+        self.over().ends.clone()
+    }
+
+    fn over(&self) -> MutexGuard<'_, Over> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

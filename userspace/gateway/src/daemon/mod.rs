@@ -1,0 +1,22 @@
+//! The daemon: judges and carries the flows that the kernel hands over.
+//!
+//! The main thread owns the kernel side, signals and reloads; [`worker`]s each have a thread and
+//! serve flows from their arrival to their end ([`flow`]); [`admin`] answers questions on a thread
+//! of its own. What they share is in [`worker::Shared`].
+
+pub mod admin;
+mod block;
+pub mod export;
+pub mod flow;
+pub mod generation;
+pub mod guard;
+mod leg;
+pub mod limits;
+pub mod metrics;
+mod peek;
+pub mod record;
+mod reload;
+mod run;
+pub mod worker;
+
+pub use run::run;

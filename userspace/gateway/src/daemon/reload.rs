@@ -1,0 +1,95 @@
+//! A new configuration while the daemon runs: all of it, or none.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use sluice_steer::Steering;
+
+use super::generation::Generation;
+use super::worker::Shared;
+use crate::config::Config;
+
+/// Reads the file and puts it into force, in the kernel first; returns what is in force now.
+///
+/// # Errors
+///
+/// The file has mistakes, changes what only a restart can change, or the kernel refuses it. What
+/// was in force stays in force then.
+pub(super) fn reload(
+    file: &Path,
+    before: &Config,
+    shared: &Shared,
+    steering: &Steering,
+) -> anyhow::Result<Config> {
+    let config = Config::load(file)?;
+    let fixed = changed(before, &config);
+    if !fixed.is_empty() {
+        bail!(
+            "{} cannot change while the daemon runs: restart it",
+            fixed.join(", ")
+        );
+    }
+    let number = shared.current.number() + 1;
+    let policy = config
+        .kernel_policy(1)
+        .context("the kernel's part of the policy")?;
+    steering
+        .publish(&policy)
+        .context("the kernel's part of the policy")?;
+    shared.current.replace(Generation::new(number, &config));
+    Ok(config)
+}
+
+/// The settings that differ and that only a restart can change.
+fn changed(before: &Config, after: &Config) -> Vec<&'static str> {
+    let (old, new) = (&before.gateway, &after.gateway);
+    let lan = |config: &Config| {
+        config
+            .gateway
+            .lan
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    [
+        ("gateway.lan", lan(before) != lan(after)),
+        ("gateway.workers", old.workers != new.workers),
+        ("gateway.state_dir", old.state_dir != new.state_dir),
+        ("gateway.bpffs_dir", old.bpffs_dir != new.bpffs_dir),
+        ("gateway.mark", old.marks != new.marks),
+        ("gateway.table", old.table != new.table),
+        (
+            "gateway.listener_port",
+            old.listener_port != new.listener_port,
+        ),
+        ("admin.listen", before.admin.listen != after.admin.listen),
+        ("log.access", before.log.access != after.log.access),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(gateway: &str, rest: &str) -> Config {
+        Config::parse(
+            &format!("[gateway]\nlan = [\"lan0\"]\n{gateway}\n{rest}"),
+            "test",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn what_only_a_restart_can_change_is_named() {
+        let before = config("", "");
+        assert!(changed(&before, &config("", "[policy]\ndefault = \"allow\"")).is_empty());
+        let after = config("workers = 3\nlistener_port = 7000", "");
+        assert_eq!(
+            changed(&before, &after),
+            ["gateway.workers", "gateway.listener_port"]
+        );
+    }
+}

@@ -1,0 +1,367 @@
+//! The daemon's main thread.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
+use sluice_steer::Steering;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::admin;
+use super::export::Sources;
+use super::generation::{Current, Generation};
+use super::guard::Guard;
+use super::limits::Limits;
+use super::metrics::WorkerMetrics;
+use super::record::AccessLog;
+use super::reload::reload;
+use super::worker::{Phase, Shared, Worker};
+use crate::config::{AccessLog as Sink, Config};
+use crate::kernel_state::start_options;
+
+/// The programs take the daemon for dead after a few of these.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Open files that flows leave to everything else.
+const SPARE_FILES: u64 = 128;
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+///
+/// The configuration has mistakes, the machine cannot run sluice, or a socket cannot be opened.
+/// Once flows are accepted, only a worker that cannot go on is an error.
+pub fn run(file: &Path) -> anyhow::Result<()> {
+    let config = Config::load(file)?;
+    let files = raise_file_limit();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(file, config, files))
+}
+
+async fn serve(file: &Path, config: Config, files: u64) -> anyhow::Result<()> {
+    // Asked for first: a signal from here on is an order and not the end.
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    let workers = worker_count(&config);
+    let sockets = listeners(&config, workers)?;
+    let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
+    let steering = Steering::start(&start_options(&config)?).await?;
+
+    let shared = Arc::new(shared(&config, files));
+    shared.guard.set_own(own_addresses());
+    let metrics: Vec<_> = (0..workers)
+        .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
+        .collect();
+    let sources = Sources {
+        shared: Arc::clone(&shared),
+        workers: metrics.clone(),
+        steering: Some(steering.clone()),
+        reloads: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
+    };
+    answer_questions(questions, &sources)?;
+
+    let (phase, phases) = watch::channel(Phase::Serving);
+    if let Some((v4, v6)) = sockets.first() {
+        steering.set_listeners(v4, v6.as_ref())?;
+    }
+    let mut crew = Crew::default();
+    for (number, ((v4, v6), metrics)) in sockets.into_iter().zip(&metrics).enumerate() {
+        let worker = (Arc::clone(&shared), Arc::clone(metrics));
+        let sockets = [Some(v4), v6].into_iter().flatten().collect();
+        crew.hire(number, worker, sockets, phases.clone())?;
+    }
+    steering.heartbeat()?;
+    let watcher = steering.clone();
+    tokio::task::spawn_local(async move {
+        if let Err(error) = watcher.watch().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot watch the devices"
+            );
+        }
+    });
+    shared.ready.store(true, Ordering::Relaxed);
+    tracing::info!(workers, generation = shared.current.number(), "serving");
+
+    let mut daemon = Daemon {
+        file,
+        config,
+        sources,
+        steering,
+        phase,
+    };
+    let ended = daemon.watch_over(&mut signals, &crew).await;
+    daemon.drain(&mut signals, crew).await;
+    shared.access.close();
+    ended
+}
+
+struct Daemon<'a> {
+    file: &'a Path,
+    config: Config,
+    sources: Sources,
+    steering: Steering,
+    phase: watch::Sender<Phase>,
+}
+
+impl Daemon<'_> {
+    /// Looks after everything until the daemon is told to end.
+    async fn watch_over(&mut self, signals: &mut Signals, crew: &Crew) -> anyhow::Result<()> {
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = beat.tick() => self.beat(crew)?,
+                order = signals.next() => match order {
+                    Order::Reload => self.reload(),
+                    Order::End => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Tells the programs that the daemon lives, where that is true of every worker.
+    fn beat(&self, crew: &Crew) -> anyhow::Result<()> {
+        anyhow::ensure!(!crew.misses_somebody(), "a worker thread has ended");
+        self.sources.shared.guard.set_own(own_addresses());
+        if !admin::is_alive(&self.sources) {
+            tracing::error!("a worker hangs: the programs are told nothing");
+            return Ok(());
+        }
+        if let Err(error) = self.steering.heartbeat() {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "cannot tell the programs that the daemon lives");
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self) {
+        let shared = &self.sources.shared;
+        let [taken, refused] = &*self.sources.reloads;
+        match reload(self.file, &self.config, shared, &self.steering) {
+            Ok(config) => {
+                self.config = config;
+                taken.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(generation = shared.current.number(), "reloaded");
+            }
+            Err(error) => {
+                refused.fetch_add(1, Ordering::Relaxed);
+                let generation = shared.current.number();
+                tracing::error!(generation, "keeping the policy in force: {error:#}");
+            }
+        }
+    }
+
+    /// Accepts no more, and lets flows end until the deadline or a second signal.
+    async fn drain(self, signals: &mut Signals, crew: Crew) {
+        self.sources.shared.ready.store(false, Ordering::Relaxed);
+        let patience = self.config.gateway.drain_timeout;
+        let active = self.sources.shared.limits.active();
+        tracing::info!(active, seconds = patience.as_secs_f64(), "draining");
+        // The heart beats on: until the last listener is closed, flows are still taken.
+        self.phase.send_replace(Phase::Draining);
+        let deadline = tokio::time::sleep(patience);
+        tokio::pin!(deadline);
+        let mut look = interval(Duration::from_millis(20));
+        while !crew.is_done() {
+            tokio::select! {
+                _ = look.tick() => {}
+                () = &mut deadline => break,
+                order = signals.next() => if order == Order::End { break },
+            }
+        }
+        self.steering.release();
+        let left = self.sources.shared.limits.active();
+        if left > 0 {
+            tracing::warn!(left, "cutting off the flows that are left");
+        }
+        self.phase.send_replace(Phase::Ending);
+        let farewell = tokio::task::spawn_blocking(move || crew.part());
+        if timeout(Duration::from_secs(5), farewell).await.is_err() {
+            tracing::error!("a worker does not end");
+        }
+    }
+}
+
+/// What signals tell the daemon to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Order {
+    Reload,
+    End,
+}
+
+struct Signals {
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            reload: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.terminate.recv() => Order::End,
+            _ = self.interrupt.recv() => Order::End,
+            _ = self.reload.recv() => Order::Reload,
+        }
+    }
+}
+
+/// The worker threads.
+#[derive(Default)]
+struct Crew(Vec<JoinHandle<io::Result<()>>>);
+
+impl Crew {
+    fn hire(
+        &mut self,
+        number: usize,
+        (shared, metrics): (Arc<Shared>, Arc<WorkerMetrics>),
+        sockets: Vec<TcpListener>,
+        phases: watch::Receiver<Phase>,
+    ) -> anyhow::Result<()> {
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || Worker::new(shared, metrics).run(sockets, phases))
+            .context("cannot start a worker thread")?;
+        self.0.push(thread);
+        Ok(())
+    }
+
+    fn misses_somebody(&self) -> bool {
+        self.0.iter().any(JoinHandle::is_finished)
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.iter().all(JoinHandle::is_finished)
+    }
+
+    fn part(self) {
+        for thread in self.0 {
+            if !matches!(thread.join(), Ok(Ok(()))) {
+                tracing::error!("a worker thread failed");
+            }
+        }
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    config.gateway.workers.unwrap_or_else(cores)
+}
+
+/// The listeners of every worker; IPv6 only where the machine has it.
+fn listeners(
+    config: &Config,
+    workers: usize,
+) -> anyhow::Result<Vec<(TcpListener, Option<TcpListener>)>> {
+    let options = ListenOptions {
+        mark: config.gateway.marks.own,
+        ..ListenOptions::default()
+    };
+    let port = config.gateway.listener_port;
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    (0..workers)
+        .map(|_| {
+            let v4 = bind(v4, &options).with_context(|| format!("cannot listen on {v4}"))?;
+            let v6 = has_v6
+                .then(|| bind(v6, &options).with_context(|| format!("cannot listen on {v6}")))
+                .transpose()?;
+            Ok((v4, v6))
+        })
+        .collect()
+}
+
+fn shared(config: &Config, files: u64) -> Shared {
+    let sinks = config
+        .log
+        .access
+        .iter()
+        .map(|sink| -> Box<dyn Write + Send> {
+            match sink {
+                Sink::Stdout => Box::new(io::stdout()),
+                Sink::Stderr => Box::new(io::stderr()),
+            }
+        });
+    // Two sockets and, while bytes move, a pipe each way.
+    let capacity = files.saturating_sub(SPARE_FILES) / 3;
+    Shared {
+        current: Current::new(Generation::new(1, config)),
+        limits: Arc::new(Limits::default()),
+        guard: Guard::new(config.gateway.listener_port),
+        access: AccessLog::new(sinks.collect()),
+        mark: config.gateway.marks.own,
+        capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),
+        began: Instant::now(),
+        ready: AtomicBool::new(false),
+    }
+}
+
+fn answer_questions(sockets: Vec<admin::Socket>, sources: &Sources) -> anyhow::Result<()> {
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let sources = sources.clone();
+    std::thread::Builder::new()
+        .name("admin".into())
+        .spawn(move || {
+            if let Err(error) = admin::serve(sockets, sources) {
+                tracing::error!(%error, "metrics and health are not served");
+            }
+        })
+        .context("cannot start the admin thread")?;
+    Ok(())
+}
+
+/// Raises the limit of open files to what is allowed, and returns it.
+fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    now.unwrap_or(u64::MAX)
+}
+
+/// The machine's addresses; none where they cannot be read, which leaves it to the kernel programs
+/// not to steer what is addressed to the gateway.
+fn own_addresses() -> HashSet<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return HashSet::new();
+    };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            address
+                .as_sockaddr_in()
+                .map(|v4| IpAddr::V4(v4.ip()))
+                .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .collect()
+}
