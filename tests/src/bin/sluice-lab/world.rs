@@ -1,6 +1,7 @@
 //! The lab with everything in it that the demo needs.
 
 use std::{
+    fs::File,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -35,12 +36,16 @@ impl World {
         let lab = Lab::new();
         let certificate = certificate(&lab);
         let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("sluice-lab"));
+        let log = File::create(lab.dir().join("servers.log")).context("writing a log")?;
         let mut command = Command::new(own);
         command
             .args(["serve", "--gateway", lab.gateway().name()])
             .args(["--internet", lab.internet().name(), "--certificate"])
             .arg(&certificate)
             .stdin(Stdio::null())
+            // A pipe that somebody reads to its end must not stay open with a kept lab.
+            .stdout(Stdio::null())
+            .stderr(log)
             // A kept lab goes on when the terminal is gone.
             .process_group(0);
         let mut servers = lab.internet().start(&mut command);
