@@ -55,15 +55,23 @@ fn unreachable(skb: &Skb, packet: &Packet) -> Option<()> {
     skb.cut(packet.network + quote)?;
     if packet.is_v6 {
         let header = reply::unreachable_v6(packet, quote, sum);
-        skb.grow_front(48)?;
-        link(skb, packet.network, 48)?;
+        front(skb, packet, 48)?;
         skb.store(packet.network, &header)
     } else {
         let header = reply::unreachable_v4(packet, quote, sum);
-        skb.grow_front(28)?;
-        link(skb, packet.network, 28)?;
+        front(skb, packet, 28)?;
         skb.store(packet.network, &header)
     }
+}
+
+/// Makes room for `bytes` between the link header of the answer and the packet that it quotes.
+#[inline(always)]
+fn front(skb: &Skb, packet: &Packet, bytes: u32) -> Option<()> {
+    if packet.network == 0 {
+        return skb.grow_network(bytes);
+    }
+    skb.grow_front(bytes)?;
+    link(skb, packet.network, bytes)
 }
 
 /// Writes the link header at the front, with the addresses of the one at `from` swapped.

@@ -8,8 +8,8 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
     helpers::{
-        bpf_redirect, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes,
-        bpf_skb_store_bytes,
+        bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
+        bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -17,6 +17,10 @@ use sluice_abi::{Hook, event::replay_word};
 use sluice_programs::{Bytes, Judgement, Packet};
 
 use super::maps;
+
+/// `BPF_ADJ_ROOM_MAC`: between link and IP header.
+/// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L6032>
+const BPF_ADJ_ROOM_MAC: u32 = 1;
 
 /// Reads a constant that the loader may have overwritten.
 #[inline(always)]
@@ -124,11 +128,22 @@ impl Skb {
         (result == 0).then_some(())
     }
 
-    /// Makes room for `bytes` before the frame.
+    /// Makes room for `bytes` before the frame, for its link header to move into.
     #[inline(always)]
     pub(crate) fn grow_front(&self, bytes: u32) -> Option<()> {
         // SAFETY: the helper checks the size.
         let result = unsafe { bpf_skb_change_head(self.raw.cast(), bytes, 0) };
+        (result == 0).then_some(())
+    }
+
+    /// Makes room for `bytes` before the IP header of a frame that has no link header. The helper
+    /// above would leave the room to a link header, and the device would strip it.
+    #[inline(always)]
+    pub(crate) fn grow_network(&self, bytes: u32) -> Option<()> {
+        // SAFETY: the helper checks the size.
+        let result = unsafe {
+            bpf_skb_adjust_room(self.raw.cast(), bytes as i32, BPF_ADJ_ROOM_MAC, 0)
+        };
         (result == 0).then_some(())
     }
 
