@@ -9,7 +9,7 @@ use crate::repo;
 /// Where `unsafe` may be at all: the beginning of a path, with the reason.
 const ALLOWED: &[(&str, &str)] = &[
     (
-        "ebpf/programs/src/",
+        "ebpf/programs/src/kernel/",
         "packets, sockets and maps of the kernel are raw pointers",
     ),
     (
@@ -20,10 +20,18 @@ const ALLOWED: &[(&str, &str)] = &[
         "userspace/steer/src/",
         "plain bytes in and out of kernel maps",
     ),
-    ("tests/src/wire.rs", "packet sockets and tun devices"),
+    (
+        "userspace/peek/tests/allocations.rs",
+        "an allocator that counts",
+    ),
+    ("tests/tests/wire/socket.rs", "packet sockets"),
+    (
+        "tests/tests/live/tap.rs",
+        "devices whose far end is the test",
+    ),
     (
         "bench/src/",
-        "counting allocator and bulk system calls of the load generator",
+        "an allocator that counts, and the empty program that others are compared with",
     ),
 ];
 
@@ -71,7 +79,7 @@ pub(super) fn check(write: bool) -> Result<()> {
         }
     }
     if !found.is_empty() {
-        bail!("unsafe code:\n  {}", found.join("\n  "));
+        bail!("{}", found.join("\n  "));
     }
     Ok(())
 }
@@ -87,19 +95,16 @@ fn read(text: &str) -> BTreeMap<PathBuf, usize> {
 
 /// Counts the blocks, functions and implementations that are unsafe; comments do not count.
 fn count(text: &str) -> usize {
+    // In two parts, so that this file does not count itself.
+    let word = concat!("un", "safe");
+    let forms = [" {", " fn", " impl", " extern", " trait"].map(|next| format!("{word}{next}"));
     text.lines()
         .map(|line| line.split("//").next().unwrap_or(""))
         .map(|code| {
-            [
-                "unsafe {",
-                "unsafe fn",
-                "unsafe impl",
-                "unsafe extern",
-                "unsafe trait",
-            ]
-            .iter()
-            .map(|form| code.matches(form).count())
-            .sum::<usize>()
+            forms
+                .iter()
+                .map(|form| code.matches(form.as_str()).count())
+                .sum::<usize>()
         })
         .sum()
 }
