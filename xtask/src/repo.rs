@@ -17,7 +17,8 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where cargo puts what it builds for this machine.
 pub(crate) fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    // Cargo is always run from the root, so that is what a relative path is relative to.
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// Where `setup` installs tools: never into the user's own directories.

@@ -83,8 +83,8 @@ impl Line {
             &["inbound-udp"],
         ));
         let on_443: [&'static [&'static str]; 3] = [
-            &["sslv2-hello", "rule"],
-            &["zero-length-record", "rule"],
+            &["sslv2-hello"],
+            &["zero-length-record"],
             &["default-unidentified"],
         ];
         for (step, reasons) in skype::fallback(peer).into_iter().zip(on_443) {
@@ -95,7 +95,7 @@ impl Line {
                 member,
                 Trial::Skype(step),
                 Expected::Served,
-                &["rule"],
+                &["sslv2-hello"],
             ));
         }
         lines.push(line(other, Trial::Quic, Expected::Refused, &["quic"]));

@@ -104,7 +104,7 @@ fn reasons(world: &World, before: &Metrics, wanted: &[&str]) -> Vec<String> {
             .moved_since(before)
             .iter()
             .filter(|(series, _)| is_counter(series))
-            .filter_map(|(series, _)| reason(series).map(str::to_owned))
+            .flat_map(|(series, _)| words(series))
             .collect();
         found.sort();
         found.dedup();
@@ -128,11 +128,21 @@ const COMMON: &[&str] = &[
     "from-gateway",
     "own-socket",
     "to-gateway",
+    "steered",
+    "hello",
     "finished",
 ];
 
-fn reason(series: &str) -> Option<&str> {
-    series.split("reason=\"").nth(1)?.split('"').next()
+/// Why, and in what way a flow was not TLS.
+fn words(series: &str) -> impl Iterator<Item = String> {
+    ["reason", "tls"].into_iter().filter_map(|label| {
+        let value = series
+            .split(&format!("{label}=\""))
+            .nth(1)?
+            .split('"')
+            .next()?;
+        Some(value.to_owned())
+    })
 }
 
 fn is_counter(series: &str) -> bool {
