@@ -18,7 +18,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::export::{Sources, text};
@@ -76,12 +76,16 @@ fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(socket)
 }
 
-/// Answers for as long as the process lives.
+/// Answers until the sender is dropped, and closes the sockets then.
 ///
 /// # Errors
 ///
 /// The runtime cannot be made, or does not take the sockets.
-pub fn serve(sockets: Vec<Socket>, sources: Sources) -> io::Result<()> {
+pub fn serve(
+    sockets: Vec<Socket>,
+    sources: Sources,
+    until: oneshot::Receiver<()>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -112,7 +116,8 @@ pub fn serve(sockets: Vec<Socket>, sources: Sources) -> io::Result<()> {
                 }
             }
         }
-        while tasks.join_next().await.is_some() {}
+        // Nothing is ever sent: what counts is that the sender is gone.
+        let _ = until.await;
         Ok(())
     })
 }

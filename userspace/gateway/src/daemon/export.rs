@@ -30,6 +30,16 @@ pub struct Sources {
     pub reloads: Arc<[AtomicU64; 2]>,
 }
 
+impl Sources {
+    /// Whether every worker has closed its listeners.
+    #[must_use]
+    pub fn accepts_no_more(&self) -> bool {
+        self.workers
+            .iter()
+            .all(|worker| worker.closed.load(Ordering::Relaxed))
+    }
+}
+
 /// Every metric in the Prometheus text format.
 ///
 /// # Errors

@@ -48,11 +48,18 @@ impl Guard {
     #[must_use]
     pub fn refuses(&self, destination: SocketAddr) -> Option<Reason> {
         let ip = destination.ip().to_canonical();
+        if destination.port() == self.listener_port {
+            return Some(Reason::SelfConnect);
+        }
         if ip.is_loopback() && self.loopback_allowed {
             return None;
         }
-        let own = self.own.read().unwrap_or_else(PoisonError::into_inner);
-        if destination.port() == self.listener_port || own.contains(&ip) {
+        if self
+            .own
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&ip)
+        {
             return Some(Reason::SelfConnect);
         }
         let never = match ip {

@@ -1,7 +1,7 @@
 //! What the daemon counts and measures.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -139,6 +139,8 @@ pub struct WorkerMetrics {
     pub pool: PipePool,
     /// Seconds since the daemon began, when the worker last had a turn.
     pub alive: AtomicU64,
+    /// Whether the worker has closed its listeners.
+    pub closed: AtomicBool,
 }
 
 impl WorkerMetrics {
@@ -156,6 +158,7 @@ impl WorkerMetrics {
             panics: AtomicU64::new(0),
             pool,
             alive: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 

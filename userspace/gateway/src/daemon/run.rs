@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sluice_abi::{Reason, Verdict};
 use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
 use sluice_steer::Steering;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admin;
@@ -56,9 +57,11 @@ async fn serve(file: &Path, config: Config, files: u64) -> anyhow::Result<()> {
     // Asked for first: a signal from here on is an order and not the end.
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let workers = worker_count(&config);
+    // Whoever may not own the kernel side is refused before it has a listener: one that shares a
+    // running daemon's address would be given some of its flows.
+    let steering = Steering::start(&start_options(&config)?).await?;
     let sockets = listeners(&config, workers)?;
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
-    let steering = Steering::start(&start_options(&config)?).await?;
 
     let shared = Arc::new(shared(&config, files));
     shared.guard.set_own(own_addresses());
@@ -71,7 +74,7 @@ async fn serve(file: &Path, config: Config, files: u64) -> anyhow::Result<()> {
         steering: Some(steering.clone()),
         reloads: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
     };
-    answer_questions(questions, &sources)?;
+    let questions = Questions::answer(questions, &sources)?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     if let Some((v4, v6)) = sockets.first() {
@@ -93,6 +96,9 @@ async fn serve(file: &Path, config: Config, files: u64) -> anyhow::Result<()> {
             );
         }
     });
+    if tracing::enabled!(target: "kernel", tracing::Level::DEBUG) {
+        tokio::task::spawn_local(tell_events(steering.clone()));
+    }
     shared.ready.store(true, Ordering::Relaxed);
     tracing::info!(workers, generation = shared.current.number(), "serving");
 
@@ -102,6 +108,7 @@ async fn serve(file: &Path, config: Config, files: u64) -> anyhow::Result<()> {
         sources,
         steering,
         phase,
+        questions,
     };
     let ended = daemon.watch_over(&mut signals, &crew).await;
     daemon.drain(&mut signals, crew).await;
@@ -115,6 +122,7 @@ struct Daemon<'a> {
     sources: Sources,
     steering: Steering,
     phase: watch::Sender<Phase>,
+    questions: Questions,
 }
 
 impl Daemon<'_> {
@@ -166,17 +174,22 @@ impl Daemon<'_> {
     }
 
     /// Accepts no more, and lets flows end until the deadline or a second signal.
-    async fn drain(self, signals: &mut Signals, crew: Crew) {
+    ///
+    /// As soon as no listener is open, a successor may take the kernel side and the admin
+    /// addresses over: the flows that are left need neither.
+    async fn drain(mut self, signals: &mut Signals, crew: Crew) {
         self.sources.shared.ready.store(false, Ordering::Relaxed);
         let patience = self.config.gateway.drain_timeout;
         let active = self.sources.shared.limits.active();
         tracing::info!(active, seconds = patience.as_secs_f64(), "draining");
-        // The heart beats on: until the last listener is closed, flows are still taken.
         self.phase.send_replace(Phase::Draining);
         let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
         let mut look = interval(Duration::from_millis(20));
         while !crew.is_done() {
+            if self.sources.accepts_no_more() && self.questions.end() {
+                self.steering.release();
+            }
             tokio::select! {
                 _ = look.tick() => {}
                 () = &mut deadline => break,
@@ -318,20 +331,35 @@ fn shared(config: &Config, files: u64) -> Shared {
     }
 }
 
-fn answer_questions(sockets: Vec<admin::Socket>, sources: &Sources) -> anyhow::Result<()> {
-    if sockets.is_empty() {
-        return Ok(());
-    }
-    let sources = sources.clone();
-    std::thread::Builder::new()
-        .name("admin".into())
-        .spawn(move || {
-            if let Err(error) = admin::serve(sockets, sources) {
-                tracing::error!(%error, "metrics and health are not served");
-            }
+/// The thread that answers on the admin addresses, until it is told to end.
+struct Questions {
+    until: Option<oneshot::Sender<()>>,
+    thread: JoinHandle<()>,
+}
+
+impl Questions {
+    fn answer(sockets: Vec<admin::Socket>, sources: &Sources) -> anyhow::Result<Self> {
+        let sources = sources.clone();
+        let (until, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || {
+                if let Err(error) = admin::serve(sockets, sources, ended) {
+                    tracing::error!(%error, "metrics and health are not served");
+                }
+            })
+            .context("cannot start the admin thread")?;
+        Ok(Self {
+            until: Some(until),
+            thread,
         })
-        .context("cannot start the admin thread")?;
-    Ok(())
+    }
+
+    /// Tells the thread to end, and says whether its addresses are free.
+    fn end(&mut self) -> bool {
+        drop(self.until.take());
+        self.thread.is_finished()
+    }
 }
 
 /// Raises the limit of open files to what is allowed, and returns it.
@@ -347,6 +375,33 @@ fn raise_file_limit() -> u64 {
         limit.current
     };
     now.unwrap_or(u64::MAX)
+}
+
+/// Tells of the verdicts that the programs sample, as long as there are any.
+async fn tell_events(steering: Steering) {
+    let told: Result<(), Box<dyn std::error::Error>> = async {
+        let mut reader = steering.events()?;
+        let mut events = Vec::new();
+        loop {
+            reader.read(&mut events).await?;
+            for event in events.drain(..) {
+                tracing::debug!(
+                    target: "kernel",
+                    source = ?event.src,
+                    source_port = u16::from_be(event.sport),
+                    destination = ?event.dst,
+                    destination_port = u16::from_be(event.dport),
+                    protocol = event.protocol,
+                    verdict = Verdict::from_bits(event.verdict).name(),
+                    reason = Reason::from_code(event.reason).map(Reason::name),
+                );
+            }
+        }
+    }
+    .await;
+    if let Err(error) = told {
+        tracing::warn!(%error, "cannot tell the kernel's verdicts");
+    }
 }
 
 /// The machine's addresses; none where they cannot be read, which leaves it to the kernel programs

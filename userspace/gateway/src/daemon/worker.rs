@@ -145,6 +145,7 @@ impl Worker {
                             // A task that panicked accepts no more either.
                             let _ = task.await;
                         }
+                        worker.metrics.closed.store(true, Ordering::Relaxed);
                         if worker.active() == 0 {
                             return Ok(());
                         }
