@@ -155,6 +155,8 @@ impl FlowEntry {
     pub const FLAG_RST: u32 = 1 << 5;
     /// The flow was let through because the daemon is gone.
     pub const FLAG_FAIL_OPEN: u32 = 1 << 6;
+    /// The flow leads to the gateway itself, whose host decides about it.
+    pub const FLAG_TO_GATEWAY: u32 = 1 << 7;
 
     /// A flow's `seen` is renewed at most this often, to keep its cache line shared: 1 s.
     pub const TOUCH_NS: u64 = 1_000_000_000;

@@ -83,6 +83,19 @@ fn whole_or_first<E: Env, B: Bytes + ?Sized>(
     judgement
 }
 
+/// Whether a packet that passes as the gateway's own would, if another host sent it, reach a client
+/// that did not ask.
+///
+/// The stack forwards packets from its own IPv6 addresses. What belongs to a connection or a first
+/// fragment may be the answer of a service that the host forwards to, and opens nothing.
+#[inline(always)]
+#[must_use]
+pub fn is_borrowed(packet: &Packet, judgement: Judgement) -> bool {
+    judgement.reason() == Reason::FromGateway.code()
+        && packet.fragment as u8 != Fragment::Later as u8
+        && (packet.protocol != protocol::TCP || packet.is_syn())
+}
+
 /// A segment that answers something which was not seen: adopted only on a first load, and only
 /// where the policy would have let the client begin it.
 #[inline(always)]

@@ -214,7 +214,9 @@ fn again<E: Env>(env: &E, policy: Policy<'_>, ends: &Ends, entry: &FlowEntry) ->
     } else {
         (&key.low, &key.high, key.high_port)
     };
-    if matches!(key.protocol, protocol::ICMP | protocol::ICMPV6) {
+    if matches!(key.protocol, protocol::ICMP | protocol::ICMPV6)
+        || entry.flags & FlowEntry::FLAG_TO_GATEWAY != 0
+    {
         return Judgement::pass(Reason::Flow);
     }
     let judgement = if entry.flags & FlowEntry::FLAG_INBOUND != 0 {

@@ -1,6 +1,6 @@
 //! From the LAN into the gateway.
 
-use sluice_abi::{PolicyCell, Reason, Verdict, table::Direction};
+use sluice_abi::{FlowEntry, PolicyCell, Reason, Verdict, table::Direction};
 
 use crate::{
     bytes::Bytes,
@@ -67,7 +67,7 @@ fn whole_or_first<E: Env, B: Bytes + ?Sized>(
         {
             return Judgement::reject(Reason::ListenerPort);
         }
-        1 => return Judgement::pass(Reason::ToGateway),
+        1 => return to_gateway(env, policy, packet),
         _ => return Judgement::pass(Reason::Unforwarded),
     }
     if !matches!(destination, Scope::Unicast) {
@@ -87,6 +87,18 @@ fn whole_or_first<E: Env, B: Bytes + ?Sized>(
         Verdict::Pass => begin(env, policy, frame, packet, judgement),
         _ => judgement,
     }
+}
+
+/// Leaves a packet to the host's firewall.
+///
+/// The host may forward it to a service elsewhere, whose answer comes back under the gateway's
+/// address: a datagram is remembered, so that this answer is told from a forged one.
+#[inline(always)]
+fn to_gateway<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Judgement {
+    if packet.protocol == protocol::UDP && packet.fragment as u8 != Fragment::Later as u8 {
+        let _remembered = flows::begin(env, policy, packet, FlowEntry::FLAG_TO_GATEWAY);
+    }
+    Judgement::pass(Reason::ToGateway)
 }
 
 /// Remembers a flow that the policy lets begin.
@@ -142,7 +154,6 @@ fn icmp_out<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Judgement {
 /// What becomes of a steered packet that no socket takes.
 #[inline(always)]
 pub fn without_daemon<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Judgement {
-    use sluice_abi::FlowEntry;
     if policy.cell.flags & PolicyCell::FLAG_FAIL_OPEN == 0 {
         return Judgement::reject(Reason::FailClosed);
     }

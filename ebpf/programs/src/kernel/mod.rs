@@ -100,10 +100,13 @@ pub(crate) fn lan_egress(ctx: &TcContext) -> i32 {
         Ok(packet) => packet,
         Err(reason) => return unparsed(&skb, Hook::LanEgress, reason),
     };
-    let judgement = match policy {
+    let mut judgement = match policy {
         Some(policy) => egress::judge(&kernel, policy, &skb, packet),
         None => Judgement::discard(Reason::NoPolicy),
     };
+    if skb.was_received() && !replaying() && egress::is_borrowed(packet, judgement) {
+        judgement = Judgement::discard(Reason::BadSource);
+    }
     finish(&skb, Hook::LanEgress, packet, judgement)
 }
 

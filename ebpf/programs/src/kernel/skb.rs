@@ -80,6 +80,13 @@ impl Skb {
         unsafe { (*self.raw).pkt_type == 0 }
     }
 
+    /// Whether the packet came in by a device, and is not the gateway's own.
+    #[inline(always)]
+    pub(crate) fn was_received(&self) -> bool {
+        // SAFETY: as for `frame_length`.
+        unsafe { (*self.raw).ingress_ifindex != 0 }
+    }
+
     /// The firewall mark.
     #[inline(always)]
     pub(crate) fn mark(&self) -> u32 {
