@@ -50,3 +50,39 @@ fn callers_get_no_further_than_the_gateway_unless_a_rule_lets_them() {
     dropped(Reason::InboundUdp, 4);
     dropped(Reason::InboundOther, 4);
 }
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn a16_the_gateways_own_address_opens_nothing_to_who_borrows_it() {
+    let gate = Gate::new();
+    for family in Family::ALL {
+        let client = SocketAddr::new(ghost(family), 40000);
+        for own in [family.gateway_lan(), family.gateway_wan()] {
+            let from = SocketAddr::new(own, 700);
+            gate.send_in(&Tcp::syn(from, client).packet());
+            gate.send_in(&Udp::new(from, client, b"trust me").packet());
+        }
+        let came = gate.answer(ghost(family), SILENCE);
+        assert!(came.is_none(), "{came:?}");
+        // The host may hand a question on, and the answer then comes from elsewhere.
+        let service = SocketAddr::new(family.gateway_wan(), 53);
+        gate.send(&Udp::new(client, service, b"question").packet());
+        // Nobody is there to hand it on; the gateway says so once it has seen it.
+        let (refusal, _) = gate.answer(ghost(family), PATIENCE).unwrap();
+        assert!(refusal.icmp.is_some(), "{refusal:?}");
+        gate.send_in(&Udp::new(service, client, b"answer").packet());
+        // Of IPv4 the stack itself takes no packet from its own address.
+        let answer = gate.answer(
+            ghost(family),
+            if family == Family::V6 {
+                PATIENCE
+            } else {
+                SILENCE
+            },
+        );
+        let payload = answer.map(|(view, _)| view.payload);
+        let expected = (family == Family::V6).then(|| b"answer".to_vec());
+        assert_eq!(payload, expected);
+    }
+    gate.expect_count(Hook::LanEgress, Verdict::Drop, Reason::BadSource, 4);
+}
