@@ -20,9 +20,13 @@ const RECIPE: &str = include_str!("../../examples/skype.toml");
 
 /// Arguments of `sluice replay`.
 #[derive(clap::Args)]
-#[command(after_help = "One line a flow, in the order of first packets. The first packet that \
-crosses the LAN device decides. Flows that stay on the LAN, or never touch it, show no verdict.\n\n\
-Example: sluice replay skype.pcap --lan 192.168.1.0/24 --gateway 192.168.1.1")]
+#[command(
+    after_help = "One line a flow, in the order of first packets. The first packet that \
+crosses the LAN device decides; a flow that stays on the LAN, or never touches it, shows a dash. Of \
+TCP it says what the client sent first, where the capture holds that; of what would be steered to \
+the daemon also what it would have decided and by which rule.\n\n\
+Example: sluice replay skype.pcap --lan 192.168.1.0/24 --gateway 192.168.1.1"
+)]
 pub struct Args {
     /// The capture: pcap or pcapng
     file: PathBuf,
@@ -50,12 +54,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => Config::load(path)?,
         None => Config::parse(RECIPE, "examples/skype.toml")?,
     };
-    let lan = if args.lan.is_empty() { Topology::private_lan() } else { args.lan };
-    let topology = Topology { lan, gateway: args.gateway };
-    let flows = replay::replay(args.file, config, topology)?;
+    let lan = if args.lan.is_empty() {
+        Topology::private_lan()
+    } else {
+        args.lan
+    };
+    let topology = Topology {
+        lan,
+        gateway: args.gateway,
+    };
+    let flows = replay::replay(&args.file, config, topology)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for flow in &flows {
-        let line = if args.json { replay::json(flow) } else { replay::line(flow) };
+        let line = if args.json {
+            replay::json(flow)
+        } else {
+            replay::line(flow)
+        };
         match writeln!(out, "{line}") {
             // Whoever reads has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,

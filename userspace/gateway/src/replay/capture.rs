@@ -92,7 +92,10 @@ enum Reader {
 ///
 /// [`CaptureError::File`] and [`CaptureError::Format`].
 pub(super) fn open(path: &Path) -> Result<Packets, CaptureError> {
-    let failed = |source| CaptureError::File { path: path.to_owned(), source };
+    let failed = |source| CaptureError::File {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let mut magic = [0; 4];
     let is_short = match file.read_exact(&mut magic) {
@@ -110,7 +113,12 @@ pub(super) fn open(path: &Path) -> Result<Packets, CaptureError> {
         }
         _ => return Err(CaptureError::Format(path.to_owned())),
     };
-    Ok(Packets { path: path.to_owned(), reader, number: 0, over: false })
+    Ok(Packets {
+        path: path.to_owned(),
+        reader,
+        number: 0,
+        over: false,
+    })
 }
 
 impl Packets {
@@ -123,12 +131,14 @@ impl Packets {
             PcapError::IoError(source) => source.to_string(),
             other => other.to_string(),
         };
-        CaptureError::Damaged { path: self.path.clone(), number: self.number + 1, reason }
+        CaptureError::Damaged {
+            path: self.path.clone(),
+            number: self.number + 1,
+            reason,
+        }
     }
 
-    fn classic(
-        reader: &mut PcapReader<BufReader<File>>,
-    ) -> Option<Result<Captured, PcapError>> {
+    fn classic(reader: &mut PcapReader<BufReader<File>>) -> Option<Result<Captured, PcapError>> {
         let link = reader.header().datalink;
         let packet = match reader.next_packet()? {
             Ok(packet) => packet,
@@ -171,7 +181,13 @@ impl Packets {
             });
             let time = ticks.map_or(Duration::ZERO, |ticks| scaled(ticks, resolution));
             let link = description.linktype;
-            return Some(Ok(Captured { number: 0, time, link, bytes, length }));
+            return Some(Ok(Captured {
+                number: 0,
+                time,
+                link,
+                bytes,
+                length,
+            }));
         }
     }
 }
@@ -186,7 +202,9 @@ fn scaled(ticks: u128, resolution: Option<u8>) -> Duration {
     } else {
         1u128.checked_shl(exponent)
     };
-    let Some(per_second) = per_second else { return Duration::ZERO };
+    let Some(per_second) = per_second else {
+        return Duration::ZERO;
+    };
     let nanos = ticks.saturating_mul(1_000_000_000) / per_second;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
@@ -228,6 +246,106 @@ impl Iterator for Packets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A classic capture of two packets of 60 bytes.
+    fn classic() -> Vec<u8> {
+        let mut bytes = 0xa1b2_c3d4u32.to_le_bytes().to_vec();
+        bytes.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0]);
+        for second in [1u32, 2] {
+            for word in [second, 0, 60, 1000] {
+                bytes.extend(word.to_le_bytes());
+            }
+            bytes.extend([0x5a; 60]);
+        }
+        bytes
+    }
+
+    /// A pcapng capture of one packet of 60 bytes, of a device that counts milliseconds.
+    fn next_generation() -> Vec<u8> {
+        fn block(bytes: &mut Vec<u8>, kind: u32, body: &[u8]) {
+            let length = (12 + body.len() as u32).to_le_bytes();
+            bytes.extend([&kind.to_le_bytes(), &length, body, &length].concat());
+        }
+        let mut bytes = Vec::new();
+        block(
+            &mut bytes,
+            0x0a0d_0d0a,
+            &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat(),
+        );
+        let options = [9, 0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+        block(
+            &mut bytes,
+            1,
+            &[&[1, 0, 0, 0, 0, 0, 4, 0][..], &options].concat(),
+        );
+        let words: Vec<u8> = [0u32, 0, 1500, 60, 1000]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        block(&mut bytes, 6, &[&words, &[0x5a; 60][..]].concat());
+        bytes
+    }
+
+    fn read(name: &str, bytes: &[u8]) -> Result<Vec<Captured>, CaptureError> {
+        let path = std::env::temp_dir().join(format!("sluice-{}-{name}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        let packets = open(&path).and_then(Iterator::collect);
+        std::fs::remove_file(&path).unwrap();
+        packets
+    }
+
+    #[test]
+    fn packets_have_number_time_and_both_lengths() {
+        let packets = read("classic", &classic()).unwrap();
+        let seen: Vec<_> = packets
+            .iter()
+            .map(|packet| (packet.number, packet.time.as_millis(), packet.bytes.len()))
+            .collect();
+        assert_eq!(seen, [(1, 1000, 60), (2, 2000, 60)]);
+        let packets = read("ng", &next_generation()).unwrap();
+        let seen: Vec<_> = packets
+            .iter()
+            .map(|packet| (packet.number, packet.time.as_millis(), packet.length))
+            .collect();
+        assert_eq!(seen, [(1, 1500, 1000)]);
+    }
+
+    #[test]
+    fn every_cut_is_an_end_or_names_a_packet() {
+        for (name, whole, packets) in [
+            ("cut-classic", classic(), 2),
+            ("cut-ng", next_generation(), 1),
+        ] {
+            for cut in 0..whole.len() {
+                match read(name, &whole[..cut]) {
+                    Ok(read) => assert!(read.len() < packets, "{name} cut at {cut}"),
+                    Err(CaptureError::Damaged { number, reason, .. }) => {
+                        assert!(number <= packets as u64, "{name} cut at {cut}: {number}");
+                        assert_eq!(reason, "the file ends inside it", "{name} cut at {cut}");
+                    }
+                    Err(CaptureError::Format(_)) => assert!(cut < 32, "{name} cut at {cut}"),
+                    Err(other) => panic!("{name} cut at {cut}: {other}"),
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damage_is_an_error_and_never_a_panic(
+            place in 0usize..184,
+            value in proptest::prelude::any::<[u8; 4]>(),
+            ng in proptest::prelude::any::<bool>(),
+        ) {
+            let mut bytes = if ng { next_generation() } else { classic() };
+            for (byte, new) in bytes.iter_mut().skip(place).zip(value) {
+                *byte = new;
+            }
+            // Whatever it says: it ends.
+            let read = read(&format!("damage-{ng}"), &bytes);
+            proptest::prop_assert!(read.is_err() || read.is_ok_and(|packets| packets.len() <= 2));
+        }
+    }
 
     #[test]
     fn ticks_become_time() {

@@ -6,24 +6,25 @@ use std::{
     time::Duration,
 };
 
-use sluice_abi::{FlowEntry, Hook, Reason, Verdict};
+use sluice_abi::{FlowEntry, Hook, Reason, Verdict, flow::FragmentEntry};
 use sluice_peek::{Hello, NotTls};
 use sluice_policy::{BlockKind, Cause, Decision, Facts, Outcome};
 use sluice_programs::{
     Packet,
-    parse::{Fragment, protocol, tcp},
+    parse::{protocol, tcp},
 };
 use sluice_steer::TestBench;
 
 use super::{
     ReplayError, Topology,
     capture::Captured,
-    frame,
+    frame::{self, Frame, Outline, Part},
     stream::{First, Stream},
 };
 use crate::{config::Config, facts};
 
-/// Least bytes that BPF_PROG_TEST_RUN takes of an IPv4 and of an IPv6 frame.
+/// Least bytes that BPF_PROG_TEST_RUN takes of any frame, of an IPv4 and of an IPv6 frame.
+const LEAST: usize = 14;
 const LEAST_V4: usize = 34;
 const LEAST_V6: usize = 54;
 
@@ -65,15 +66,54 @@ pub struct FlowRecord {
     /// What the kernel programs said of the first packet that crosses the LAN device; `None` where
     /// none does.
     pub kernel: Option<(Verdict, Reason)>,
-    /// What the client's first bytes are; `None` where the flow is not TCP.
+    /// What the client's first bytes are; `None` where the flow is not TCP, and where they are not
+    /// in the capture.
     pub first: Option<First>,
-    /// What the daemon would have done with a steered flow.
+    /// What the daemon would have done with a steered flow, if it would have met it.
     pub judged: Option<Judged>,
 }
 
 /// One end of a flow.
 type End = (IpAddr, Option<u16>);
 type Key = (u8, End, End);
+
+/// Who sent a packet to whom.
+#[derive(Clone, Copy)]
+struct Ends {
+    protocol: u8,
+    from: End,
+    to: End,
+}
+
+impl Ends {
+    fn of(outline: &Outline) -> Self {
+        Self {
+            protocol: outline.protocol,
+            from: (outline.src, outline.ports.map(|(port, _)| port)),
+            to: (outline.dst, outline.ports.map(|(_, port)| port)),
+        }
+    }
+
+    /// The same for both directions.
+    fn key(self) -> Key {
+        (
+            self.protocol,
+            self.from.min(self.to),
+            self.from.max(self.to),
+        )
+    }
+}
+
+/// Addresses, identification and, in IPv4, protocol: what the fragments of a datagram share.
+type DatagramKey = (IpAddr, IpAddr, u32, u8);
+
+/// A datagram whose first fragment was seen.
+struct Datagram {
+    ends: Ends,
+    seen: Duration,
+    /// Sequence number that a TCP byte at the very front of the datagram would have.
+    sequence: Option<u32>,
+}
 
 struct Flow {
     record: FlowRecord,
@@ -92,19 +132,23 @@ pub(super) struct Flows<'a> {
     hello_limit: usize,
     flows: Vec<Flow>,
     current: HashMap<Key, usize>,
-    fragments: HashMap<(IpAddr, IpAddr, u32), Key>,
+    datagrams: HashMap<DatagramKey, Datagram>,
     clock: Duration,
 }
 
 impl<'a> Flows<'a> {
-    pub(super) fn new(bench: &'a mut TestBench, topology: &'a Topology, hello_limit: usize) -> Self {
+    pub(super) fn new(
+        bench: &'a mut TestBench,
+        topology: &'a Topology,
+        hello_limit: usize,
+    ) -> Self {
         Self {
             bench,
             topology,
             hello_limit,
             flows: Vec::new(),
             current: HashMap::new(),
-            fragments: HashMap::new(),
+            datagrams: HashMap::new(),
             clock: Duration::ZERO,
         }
     }
@@ -113,76 +157,98 @@ impl<'a> Flows<'a> {
     pub(super) fn packet(&mut self, captured: &Captured) -> Result<(), ReplayError> {
         // The programs' clock never runs backwards, the clock of a capture may.
         self.clock = self.clock.max(captured.time);
-        let Some(bytes) = frame::ethernet(captured) else { return Ok(()) };
-        match frame::parse(&bytes) {
-            Ok(packet) => self.parsed(captured, &bytes, &packet),
-            Err(Reason::NotIp) => Ok(()),
-            Err(reason) => self.broken(captured, &bytes, reason),
+        let Some(frame) = frame::ethernet(captured) else {
+            return Ok(());
+        };
+        let Some(outline) = frame::outline(frame.captured()) else {
+            return Ok(());
+        };
+        let parsed = frame::parse(&frame.bytes);
+        if parsed == Err(Reason::NotIp) {
+            return Ok(());
         }
-    }
-
-    fn parsed(
-        &mut self,
-        captured: &Captured,
-        bytes: &[u8],
-        packet: &Packet,
-    ) -> Result<(), ReplayError> {
-        let src = packet.src.to_ip();
-        let dst = packet.dst.to_ip();
-        let ported = packet.fragment != Fragment::Later
-            && matches!(packet.protocol, protocol::TCP | protocol::UDP);
-        let port = |raw: u16| ported.then(|| u16::from_be(raw));
-        let from = (src, port(packet.sport));
-        let to = (dst, port(packet.dport));
-        let datagram = (src, dst, packet.fragment_id);
-        let mut key = key(packet.protocol, from, to);
-        match packet.fragment {
-            Fragment::Whole => {}
-            Fragment::First => {
-                self.fragments.insert(datagram, key);
-            }
-            Fragment::Later => key = self.fragments.get(&datagram).copied().unwrap_or(key),
+        let ends = self.identify(&outline);
+        let headers = parsed.ok().filter(|_| !frame.is_blind(&outline));
+        let index = self.flow(ends, headers.as_ref());
+        self.count(index);
+        if let Some(packet) = &headers {
+            self.follow(index, &frame, packet, &outline, ends);
         }
-        let index = self.flow(key, packet, from, to);
-        self.follow(index, bytes, packet, from);
-        let Some(hook) = self.crossing(src, dst) else { return Ok(()) };
+        let hook = self.crossing(outline.src, outline.dst);
+        let Some(hook) = hook.filter(|_| !frame.is_blind(&outline)) else {
+            return Ok(());
+        };
         if hook == Hook::LanEgress && self.is_steered(index) {
             // In a gateway the daemon's own socket would send this.
             return Ok(());
         }
+        let judged = match parsed {
+            Ok(packet) => self.whole(captured, hook, &frame.bytes, &packet)?,
+            Err(reason) => self.broken(captured, hook, &frame.bytes, reason)?,
+        };
+        self.note(index, judged);
+        Ok(())
+    }
+
+    /// Whose a packet is: a later fragment is its datagram's.
+    fn identify(&mut self, outline: &Outline) -> Ends {
+        let ends = Ends::of(outline);
+        let Some(part) = outline.fragment else {
+            return ends;
+        };
+        let datagram = datagram(outline, part);
+        if part.offset == 0 {
+            let first = Datagram {
+                ends,
+                seen: self.clock,
+                sequence: None,
+            };
+            self.datagrams.insert(datagram, first);
+            return ends;
+        }
+        let lifetime = Duration::from_nanos(FragmentEntry::LIFETIME_NS);
+        match self.datagrams.get(&datagram) {
+            Some(first) if self.clock.saturating_sub(first.seen) < lifetime => first.ends,
+            _ => ends,
+        }
+    }
+
+    /// The verdict on a packet, of its first piece where it is too long for one run.
+    fn whole(
+        &mut self,
+        captured: &Captured,
+        hook: Hook,
+        bytes: &[u8],
+        packet: &Packet,
+    ) -> Result<Option<(Verdict, Reason)>, ReplayError> {
         let mut judged = None;
         for piece in frame::pieces(bytes, packet) {
             let verdict = self.run(captured, hook, &piece)?;
             judged.get_or_insert(verdict);
         }
-        self.note(index, judged);
-        Ok(())
+        Ok(judged)
     }
 
-    /// A packet whose headers do not parse still belongs to whom its addresses name.
+    /// The verdict on a packet whose headers do not parse.
     fn broken(
         &mut self,
         captured: &Captured,
+        hook: Hook,
         bytes: &[u8],
         reason: Reason,
-    ) -> Result<(), ReplayError> {
-        let Some((src, dst, number)) = frame::addresses(bytes) else { return Ok(()) };
-        let from = (src, None);
-        let to = (dst, None);
-        let mut packet = Packet::EMPTY;
-        packet.protocol = number;
-        packet.fragment = Fragment::Later;
-        let index = self.flow(key(number, from, to), &packet, from, to);
-        let Some(hook) = self.crossing(src, dst) else { return Ok(()) };
-        let least = if src.is_ipv4() { LEAST_V4 } else { LEAST_V6 };
-        let short = bytes.get(..bytes.len().min(3000)).unwrap_or_default();
-        let judged = if bytes.len() < least {
-            (Verdict::Drop, reason)
-        } else {
-            self.run(captured, hook, short)?
+    ) -> Result<Option<(Verdict, Reason)>, ReplayError> {
+        let least = match bytes.get(12..14) {
+            Some([0x08, 0x00]) => LEAST_V4,
+            Some([0x86, 0xdd]) => LEAST_V6,
+            _ => LEAST,
         };
-        self.note(index, Some(judged));
-        Ok(())
+        if bytes.len() < least {
+            return Ok(Some((Verdict::Drop, reason)));
+        }
+        let short = bytes
+            .get(..bytes.len().min(frame::LONGEST))
+            .unwrap_or_default();
+        self.run(captured, hook, short).map(Some)
     }
 
     fn run(
@@ -221,17 +287,18 @@ impl<'a> Flows<'a> {
     }
 
     /// The flow of a packet, new where it is the first or reopens an ended one.
-    fn flow(&mut self, key: Key, packet: &Packet, from: End, to: End) -> usize {
-        if let Some(&index) = self.current.get(&key)
+    fn flow(&mut self, ends: Ends, packet: Option<&Packet>) -> usize {
+        let reopens = packet.is_some_and(Packet::is_syn);
+        if let Some(&index) = self.current.get(&ends.key())
             && let Some(flow) = self.flows.get(index)
-            && !(packet.is_syn() && (flow.ended || flow.is_expired(self.clock)))
+            && !(reopens && (flow.ended || flow.is_expired(self.clock)))
         {
             return index;
         }
-        let initiator =
-            if self.topology.is_client(from.0) { Side::Client } else { Side::Remote };
-        let stream = (packet.protocol == protocol::TCP).then(|| {
-            let client = if self.topology.is_client(to.0) && initiator == Side::Remote {
+        let Ends { protocol, from, to } = ends;
+        let side = self.side(from);
+        let stream = (protocol == protocol::TCP).then(|| {
+            let client = if side == Side::Remote && self.topology.is_client(to.0) {
                 to
             } else {
                 from
@@ -240,12 +307,12 @@ impl<'a> Flows<'a> {
         });
         self.flows.push(Flow {
             record: FlowRecord {
-                protocol: packet.protocol,
+                protocol,
                 src: from.0,
                 sport: from.1,
                 dst: to.0,
                 dport: to.1,
-                initiator,
+                initiator: side,
                 packets: 0,
                 kernel: None,
                 first: None,
@@ -259,74 +326,147 @@ impl<'a> Flows<'a> {
             stream,
         });
         let index = self.flows.len() - 1;
-        self.current.insert(key, index);
+        self.current.insert(ends.key(), index);
         index
     }
 
-    /// Counts the packet and follows the connection.
-    fn follow(&mut self, index: usize, bytes: &[u8], packet: &Packet, from: End) {
+    fn side(&self, end: End) -> Side {
+        if self.topology.is_client(end.0) {
+            Side::Client
+        } else {
+            Side::Remote
+        }
+    }
+
+    fn count(&mut self, index: usize) {
+        if let Some(flow) = self.flows.get_mut(index) {
+            flow.record.packets += 1;
+            flow.seen = self.clock;
+        }
+    }
+
+    /// Follows the connection.
+    fn follow(
+        &mut self,
+        index: usize,
+        frame: &Frame,
+        packet: &Packet,
+        outline: &Outline,
+        ends: Ends,
+    ) {
+        let (from, to) = (ends.from, ends.to);
+        let side = self.side(from);
         let limit = self.hello_limit;
-        let from_client = self.topology.is_client(from.0);
-        let clock = self.clock;
-        let Some(flow) = self.flows.get_mut(index) else { return };
-        flow.record.packets += 1;
-        flow.seen = clock;
-        let initiator = (flow.record.src, flow.record.sport);
-        if packet.protocol != protocol::TCP || packet.fragment == Fragment::Later {
+        let Some(flow) = self.flows.get_mut(index) else {
+            return;
+        };
+        if ends.protocol != protocol::TCP {
+            flow.replied |= from != (flow.record.src, flow.record.sport);
             return;
         }
+        let bytes = frame.captured();
+        let (sequence, payload) = match outline.fragment {
+            Some(part) if part.offset != 0 => {
+                let first = self.datagrams.get(&datagram(outline, part));
+                let front = first.and_then(|first| first.sequence);
+                let Some(front) = front else { return };
+                let end = bytes.len().min(packet.end as usize);
+                let offset = u32::try_from(part.offset).unwrap_or(u32::MAX);
+                (
+                    front.wrapping_add(offset),
+                    bytes.get(part.start..end).unwrap_or_default(),
+                )
+            }
+            part => {
+                // A SYN takes the sequence number before its first byte.
+                let syn = u32::from(packet.tcp_flags & tcp::SYN != 0);
+                let sequence = frame::sequence(bytes, packet).wrapping_add(syn);
+                if let Some(part) = part
+                    && let Some(first) = self.datagrams.get_mut(&datagram(outline, part))
+                {
+                    let front = frame::body(bytes, packet).saturating_sub(part.start);
+                    let front = u32::try_from(front).unwrap_or(u32::MAX);
+                    first.sequence = Some(sequence.wrapping_sub(front));
+                }
+                (sequence, frame::payload(bytes, packet))
+            }
+        };
+        let is_syn_ack = packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK;
         if packet.is_syn() && !flow.begun_by_syn {
             flow.begun_by_syn = true;
-            if from != initiator {
-                let record = &mut flow.record;
-                (record.dst, record.dport) = initiator;
-                (record.src, record.sport) = from;
-            }
-            flow.record.initiator = if from_client { Side::Client } else { Side::Remote };
-            flow.stream = Some((from, Stream::new(limit)));
+            let record = &mut flow.record;
+            ((record.src, record.sport), (record.dst, record.dport)) = (from, to);
+            record.initiator = side;
+            flow.stream_of(from, limit).begin(sequence);
+        } else if is_syn_ack && !flow.begun_by_syn {
+            flow.stream_of(to, limit)
+                .begin(frame::acknowledgement(bytes, packet));
         }
         flow.replied |= from != (flow.record.src, flow.record.sport);
         flow.ended |= packet.tcp_flags & (tcp::FIN | tcp::RST) != 0;
-        let payload = frame::payload(bytes, packet);
-        let sequence = frame::sequence(bytes, packet).unwrap_or(0);
-        if let Some((client, stream)) = &mut flow.stream {
-            if *client != from {
-                flow.server_spoke |= !payload.is_empty();
-                return;
-            }
-            if packet.is_syn() {
-                stream.begin(sequence);
-            }
-            stream.segment(sequence, payload);
-            if packet.tcp_flags & tcp::FIN != 0 {
-                stream.end();
-            }
+        let Some((client, stream)) = &mut flow.stream else {
+            return;
+        };
+        if *client != from {
+            flow.server_spoke |= !payload.is_empty();
+            return;
+        }
+        stream.segment(self.clock, sequence, payload);
+        if packet.tcp_flags & (tcp::FIN | tcp::RST) != 0 {
+            stream.end();
         }
     }
 
     /// Ends every flow and lets the policy decide those that the kernel would have steered.
     pub(super) fn finish(self, config: &Config) -> Vec<FlowRecord> {
-        self.flows.into_iter().map(|flow| flow.finish(config)).collect()
+        let clock = self.clock;
+        self.flows
+            .into_iter()
+            .map(|flow| flow.finish(config, clock))
+            .collect()
     }
 }
 
 impl Flow {
+    /// The stream of the client, which is this end.
+    fn stream_of(&mut self, client: End, limit: usize) -> &mut Stream {
+        let (known, stream) = self
+            .stream
+            .get_or_insert_with(|| (client, Stream::new(limit)));
+        if *known != client {
+            (*known, *stream) = (client, Stream::new(limit));
+        }
+        stream
+    }
+
     /// Whether the kernel would have forgotten the flow.
     fn is_expired(&self, now: Duration) -> bool {
-        let flags = if self.replied { FlowEntry::FLAG_REPLIED } else { 0 };
-        let entry = FlowEntry { seen: 0, generation: 0, flags };
+        let flags = if self.replied {
+            FlowEntry::FLAG_REPLIED
+        } else {
+            0
+        };
+        let entry = FlowEntry {
+            seen: 0,
+            generation: 0,
+            flags,
+        };
         let silent = u64::try_from(now.saturating_sub(self.seen).as_nanos()).unwrap_or(u64::MAX);
         entry.is_expired(self.record.protocol, silent)
     }
 
-    fn finish(self, config: &Config) -> FlowRecord {
+    fn finish(self, config: &Config, clock: Duration) -> FlowRecord {
         let mut record = self.record;
         let server_spoke = self.server_spoke;
-        record.first = self.stream.map(|(_, stream)| match stream.finish() {
-            First::Nothing if server_spoke => First::NotTls(NotTls::ServerFirst),
-            first => first,
-        });
-        if let Some((Verdict::Steer, _)) = record.kernel {
+        let mut met = false;
+        if let Some((_, stream)) = self.stream {
+            (record.first, met) = stream.finish(clock, config.steer.hello_timeout);
+        }
+        if met && server_spoke && matches!(record.first, Some(First::Nothing)) {
+            record.first = Some(First::NotTls(NotTls::ServerFirst));
+        }
+        // Where no connection begins, the listener's kernel answers and the daemon sees nothing.
+        if met && matches!(record.kernel, Some((Verdict::Steer, _))) {
             record.judged = judge(&record, config);
         }
         record
@@ -335,33 +475,50 @@ impl Flow {
 
 /// What the daemon decides at the hello stage: the same policy, the same facts.
 fn judge(record: &FlowRecord, config: &Config) -> Option<Judged> {
-    let opened = Facts::opened(record.src, record.dst, record.dport?);
+    let opened = match record.initiator {
+        Side::Client => Facts::opened(record.src, record.dst, record.dport?),
+        Side::Remote => Facts::opened(record.dst, record.src, record.sport?),
+    };
     let decision = match record.first.as_ref()? {
         First::Hello(hello) => decide_hello(config, opened, hello),
         First::NotTls(why) => config.policy.decide(&facts::of_not_tls(opened, *why)),
-        First::EmptyRecordAlone => {
-            config.policy.decide(&facts::of_not_tls(opened, NotTls::ZeroLengthRecord))
-        }
+        First::EmptyRecordAlone => config
+            .policy
+            .decide(&facts::of_not_tls(opened, NotTls::ZeroLengthRecord)),
         // A client that sends nothing is told apart from one that is slow when its time is up.
-        First::Nothing => config.policy.decide(&facts::of_not_tls(opened, NotTls::Silent)),
+        First::Nothing => config
+            .policy
+            .decide(&facts::of_not_tls(opened, NotTls::Silent)),
     };
     let Decision::Decided(decided) = decision else {
         // A flow that hangs on what cannot be known is blocked.
-        return Some(Judged { outcome: Outcome::Block(BlockKind::Alert), rule: None });
+        return Some(Judged {
+            outcome: Outcome::Block(BlockKind::Alert),
+            rule: None,
+        });
     };
     let rule = match decided.cause {
         Cause::Rule(id) => config.policy.rule(id).map(|rule| rule.name.to_string()),
         Cause::Default | Cause::DefaultUnidentified => None,
     };
-    Some(Judged { outcome: decided.outcome, rule })
+    Some(Judged {
+        outcome: decided.outcome,
+        rule,
+    })
 }
 
 fn decide_hello(config: &Config, opened: Facts<'_>, hello: &Hello) -> Decision {
     config.policy.decide(&facts::of_hello(opened, hello))
 }
 
-fn key(protocol: u8, from: End, to: End) -> Key {
-    if from <= to { (protocol, from, to) } else { (protocol, to, from) }
+/// The key of a fragment's datagram; in IPv6 only the first fragment tells the protocol for sure.
+const fn datagram(outline: &Outline, part: Part) -> DatagramKey {
+    let protocol = if outline.src.is_ipv4() {
+        outline.protocol
+    } else {
+        0
+    };
+    (outline.src, outline.dst, part.id, protocol)
 }
 
 /// An end as people write it.

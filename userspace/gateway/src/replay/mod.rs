@@ -15,7 +15,7 @@ mod frame;
 mod report;
 mod stream;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::Path};
 
 use sluice_policy::Net;
 use sluice_steer::{AddressKind, LinkType, TestBench};
@@ -93,22 +93,25 @@ pub enum ReplayError {
 /// The capture is damaged (the error names the packet), or the kernel programs cannot be loaded:
 /// they need root and a kernel from 6.6 on.
 pub fn replay(
-    path: PathBuf,
+    path: &Path,
     config: Config,
     topology: Topology,
 ) -> Result<Vec<FlowRecord>, ReplayError> {
+    let packets = capture::open(path)?;
     // A namespace belongs to a thread, so this one ends with it.
-    let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| ReplayError::Namespace(errno.into()))?;
-        run(&path, &config, &topology)
-    });
+    let thread = std::thread::Builder::new()
+        .name("replay".to_owned())
+        .spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                .map_err(|errno| ReplayError::Namespace(errno.into()))?;
+            run(packets, &config, &topology)
+        });
     let thread = thread.map_err(ReplayError::Namespace)?;
     thread.join().map_err(|_| ReplayError::Broken)?
 }
 
 fn run(
-    path: &std::path::Path,
+    packets: capture::Packets,
     config: &Config,
     topology: &Topology,
 ) -> Result<Vec<FlowRecord>, ReplayError> {
@@ -117,10 +120,47 @@ fn run(
     // Rates follow the wall clock of whoever sent the packets, which a replay does not live by.
     kernel.cell.icmp_interval = 0;
     bench.publish(&kernel)?;
-    bench.set_gateway(topology.gateway.iter().map(|addr| (*addr, AddressKind::Unicast)))?;
+    bench.set_gateway(
+        topology
+            .gateway
+            .iter()
+            .map(|addr| (*addr, AddressKind::Unicast)),
+    )?;
     let mut flows = flows::Flows::new(&mut bench, topology, config.steer.hello_limit);
-    for packet in capture::open(path)? {
+    for packet in packets {
         flows.packet(&packet?)?;
     }
     Ok(flows.finish(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_is_no_client_of_its_own() {
+        let topology = Topology {
+            lan: Topology::private_lan(),
+            gateway: vec!["192.168.1.1".parse().unwrap()],
+        };
+        let is_client = |addr: &str| topology.is_client(addr.parse().unwrap());
+        for client in [
+            "10.0.0.1",
+            "172.31.255.255",
+            "192.168.1.2",
+            "fc00::1",
+            "fdff::1",
+        ] {
+            assert!(is_client(client), "{client}");
+        }
+        for other in [
+            "192.168.1.1",
+            "172.32.0.1",
+            "100.64.0.1",
+            "203.0.113.5",
+            "fe80::1",
+        ] {
+            assert!(!is_client(other), "{other}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use sluice_policy::Outcome;
 use sluice_programs::parse::protocol;
 
 use super::{
-    flows::{FlowRecord, Side, show},
+    flows::{FlowRecord, Judged, Side, show},
     stream::First,
 };
 use crate::config::protocol_name;
@@ -52,7 +52,11 @@ fn tls(first: &First) -> Tls {
         First::Hello(hello) => Tls {
             state: "hello",
             sni: hello.sni.as_ref().map(|name| name.as_str().to_owned()),
-            alpn: hello.alpn.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+            alpn: hello
+                .alpn
+                .iter()
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect(),
             ja4: Some(hello.ja4.as_str().to_owned()),
             ech: hello.ech,
         },
@@ -63,7 +67,13 @@ fn tls(first: &First) -> Tls {
 }
 
 const fn bare(state: &'static str) -> Tls {
-    Tls { state, sni: None, alpn: Vec::new(), ja4: None, ech: false }
+    Tls {
+        state,
+        sni: None,
+        alpn: Vec::new(),
+        ja4: None,
+        ech: false,
+    }
 }
 
 /// The protocol's name as captures show it.
@@ -100,38 +110,56 @@ pub fn json(flow: &FlowRecord) -> String {
         reason: flow.kernel.map(|(_, reason)| reason.name()),
         tls: flow.first.as_ref().map(tls),
         verdict: flow.judged.as_ref().map(|judged| verdict(judged.outcome)),
-        rule: flow.judged.as_ref().and_then(|judged| judged.rule.as_deref()),
+        rule: flow
+            .judged
+            .as_ref()
+            .and_then(|judged| judged.rule.as_deref()),
     };
     // Strings, numbers and booleans always serialise.
     serde_json::to_string(&json).unwrap_or_default()
 }
 
-/// The flow as one line of text.
+/// The flow as one line of text: protocol, ends, packets, what the kernel said, what the client
+/// sent first, what the daemon would have decided.
 #[must_use]
 pub fn line(flow: &FlowRecord) -> String {
-    let ends = format!("{} > {}", show(flow.src, flow.sport), show(flow.dst, flow.dport));
+    let ends = format!(
+        "{} > {}",
+        show(flow.src, flow.sport),
+        show(flow.dst, flow.dport)
+    );
     let kernel = match flow.kernel {
         Some((verdict, reason)) => format!("{} ({})", verdict.name(), reason.name()),
-        None => "does not cross the gateway".to_owned(),
+        None => "-".to_owned(),
     };
-    let mut line = format!(
-        "{:<5} {ends:<50} {:>6} packets  {kernel:<24}",
-        name(flow.protocol),
-        flow.packets
-    );
-    if let Some(first) = &flow.first {
-        let tls = tls(first);
-        line.push_str(&format!("  {}", tls.state));
-        if let Some(sni) = tls.sni {
-            line.push_str(&format!(" {sni}"));
-        }
-        if tls.ech {
-            line.push_str(" ech");
-        }
-    }
-    if let Some(judged) = &flow.judged {
-        let by = judged.rule.as_deref().map_or("default".to_owned(), |rule| format!("\"{rule}\""));
-        line.push_str(&format!("  {} by {by}", verdict(judged.outcome)));
-    }
+    let first = flow.first.as_ref().map(described).unwrap_or_default();
+    let judged = match &flow.judged {
+        Some(Judged {
+            outcome,
+            rule: Some(rule),
+        }) => format!("{} by \"{rule}\"", verdict(*outcome)),
+        Some(Judged {
+            outcome,
+            rule: None,
+        }) => format!("{} by default", verdict(*outcome)),
+        None => String::new(),
+    };
+    let proto = name(flow.protocol);
+    let packets = flow.packets;
+    let line = format!("{proto:<6} {ends:<47} {packets:>7}  {kernel:<24}  {first:<28}  {judged}");
     line.trim_end().to_owned()
+}
+
+/// What the client sent first, in a few words.
+fn described(first: &First) -> String {
+    let tls = tls(first);
+    let mut text = tls.state.to_owned();
+    if let First::Hello(_) = first {
+        text.push(' ');
+        text.push_str(tls.sni.as_deref().unwrap_or("without a name"));
+    }
+    if tls.ech {
+        text.push_str(" (ech)");
+    }
+    text
 }

@@ -1,11 +1,11 @@
 //! The first bytes of a TCP client, whatever order its segments were captured in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sluice_peek::{End, Hello, HelloReader, NotTls, Peek};
 
 /// Bytes beyond the hello limit that wait for a gap to close.
-const SLACK: u32 = 1 << 20;
+const SLACK: usize = 1 << 20;
 
 /// Bytes of a TLS record that holds nothing.
 const EMPTY_RECORD: usize = 5;
@@ -26,11 +26,21 @@ pub enum First {
 
 /// Gathers a client's bytes until they say what the flow is.
 pub(super) struct Stream {
-    next: Option<u32>,
+    limit: usize,
+    /// Sequence number of the first byte, or of the first that was captured.
+    base: Option<u32>,
+    /// Whether the capture shows where the client's bytes begin.
+    anchored: bool,
+    /// Whether any segment of the client was captured.
+    present: bool,
     bytes: Vec<u8>,
-    waiting: BTreeMap<u32, Vec<u8>>,
+    /// Segments behind a gap, by their distance from `base`.
+    waiting: BTreeMap<usize, Vec<u8>>,
     reader: HelloReader,
-    first: Option<First>,
+    found: Option<First>,
+    /// Whether anything follows where an empty record ends.
+    followed: bool,
+    began: Option<Duration>,
     ended: bool,
 }
 
@@ -38,87 +48,139 @@ impl Stream {
     /// A stream whose hello may have `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            next: None,
+            limit,
+            base: None,
+            anchored: false,
+            present: false,
             bytes: Vec::new(),
             waiting: BTreeMap::new(),
             reader: HelloReader::new(limit),
-            first: None,
+            found: None,
+            followed: false,
+            began: None,
             ended: false,
         }
     }
 
-    /// The client's SYN: its data begins behind `sequence`.
+    /// The handshake says that the client's first byte has this sequence number.
+    ///
+    /// Segments that were captured before it are counted from there too.
     pub(super) fn begin(&mut self, sequence: u32) {
-        self.next.get_or_insert(sequence.wrapping_add(1));
+        if self.anchored {
+            return;
+        }
+        let before = std::mem::replace(self, Self::new(self.limit));
+        self.anchored = true;
+        self.base = Some(sequence);
+        self.present = before.present;
+        self.ended = before.ended;
+        let (Some(base), Some(began)) = (before.base, before.began) else {
+            return;
+        };
+        for (offset, segment) in std::iter::once((0, before.bytes)).chain(before.waiting) {
+            let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+            self.segment(began, base.wrapping_add(offset), &segment);
+        }
     }
 
-    /// The client finished.
+    /// The client will send no more.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
-    /// A segment's payload.
-    pub(super) fn segment(&mut self, sequence: u32, payload: &[u8]) {
-        if payload.is_empty() || self.first.is_some() && self.bytes.len() > EMPTY_RECORD {
+    /// A segment of the client's, captured at `time`.
+    pub(super) fn segment(&mut self, time: Duration, sequence: u32, payload: &[u8]) {
+        self.present = true;
+        if payload.is_empty() {
             return;
         }
         // A capture that begins inside the connection: its first payload stands for the first.
-        let next = *self.next.get_or_insert(sequence);
-        let ahead = sequence.wrapping_sub(next);
-        if ahead < SLACK {
-            self.waiting.entry(ahead).or_insert_with(|| payload.to_vec());
+        let base = *self.base.get_or_insert(sequence);
+        let ahead = sequence.wrapping_sub(base);
+        let (offset, payload) = if ahead <= u32::MAX / 2 {
+            (ahead as usize, payload)
         } else {
-            let behind = next.wrapping_sub(sequence);
-            let Some(fresh) = payload.get(behind as usize..) else { return };
-            if fresh.is_empty() {
-                return;
-            }
-            self.waiting.entry(0).or_insert_with(|| fresh.to_vec());
+            let behind = base.wrapping_sub(sequence) as usize;
+            (0, payload.get(behind..).unwrap_or_default())
+        };
+        let end = offset + payload.len();
+        if payload.is_empty() || end > self.limit + SLACK {
+            return;
         }
+        self.began.get_or_insert(time);
+        self.followed |= end > EMPTY_RECORD;
+        if self.found.is_some() || end <= self.bytes.len() {
+            return;
+        }
+        if offset > self.bytes.len() {
+            let held = self.waiting.entry(offset).or_default();
+            let known = held.len();
+            held.extend_from_slice(payload.get(known..).unwrap_or_default());
+            return;
+        }
+        self.append(offset, payload);
         self.gather();
     }
 
-    /// Takes what is contiguous from the waiting segments.
+    /// Takes what a segment adds to the bytes without a gap; what came first stays.
+    fn append(&mut self, offset: usize, payload: &[u8]) {
+        let known = self.bytes.len() - offset;
+        self.bytes
+            .extend_from_slice(payload.get(known..).unwrap_or_default());
+    }
+
+    /// Takes the waiting segments that follow without a gap, and peeks.
     fn gather(&mut self) {
-        let mut taken = 0;
         while let Some(entry) = self.waiting.first_entry() {
             let offset = *entry.key();
-            if offset > taken {
+            if offset > self.bytes.len() {
                 break;
             }
             let segment = entry.remove();
-            if let Some(fresh) = segment.get((taken - offset) as usize..) {
-                self.bytes.extend_from_slice(fresh);
-                taken += u32::try_from(fresh.len()).unwrap_or(0);
-            }
+            self.append(offset, &segment);
         }
-        if taken == 0 {
-            return;
-        }
-        self.next = self.next.map(|next| next.wrapping_add(taken));
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting = waiting.into_iter().map(|(at, bytes)| (at - taken, bytes)).collect();
-        match self.reader.advance(&self.bytes) {
-            Peek::NeedMore => {}
-            Peek::Hello(hello) => self.first = Some(First::Hello(Box::new(hello))),
-            Peek::NotTls(why) => self.first = Some(First::NotTls(why)),
+        self.found = match self.reader.advance(&self.bytes) {
+            Peek::NeedMore => return,
+            Peek::Hello(hello) => Some(First::Hello(Box::new(hello))),
+            Peek::NotTls(why) => Some(First::NotTls(why)),
+        };
+        self.waiting.clear();
+        if self.anchored {
+            self.bytes = Vec::new();
         }
     }
 
-    /// What the stream is, now that no more will come.
-    pub(super) fn finish(mut self) -> First {
-        match self.first {
-            Some(First::NotTls(NotTls::ZeroLengthRecord)) if self.bytes.len() == EMPTY_RECORD => {
-                return First::EmptyRecordAlone;
+    /// What the stream is, now that the capture ends at `now`, and whether a daemon that waits for
+    /// a hello until `timeout` after its first byte would have met it from its beginning.
+    ///
+    /// `None` where the capture does not hold the client's first bytes. Without the handshake that
+    /// is taken for granted only of a hello, which stands nowhere else.
+    pub(super) fn finish(mut self, now: Duration, timeout: Duration) -> (Option<First>, bool) {
+        if !self.present {
+            return (None, false);
+        }
+        let Some(began) = self.began else {
+            return (Some(First::Nothing), self.anchored);
+        };
+        if self.found.is_none() && self.bytes.is_empty() {
+            // What was captured lies behind a gap.
+            return (None, false);
+        }
+        let first = match self.found {
+            Some(First::NotTls(NotTls::ZeroLengthRecord)) if !self.followed => {
+                First::EmptyRecordAlone
             }
-            Some(first) => return first,
-            None => {}
+            Some(first) => first,
+            None if self.ended || now.saturating_sub(began) < timeout => {
+                First::NotTls(self.reader.finish(&self.bytes, End::Eof))
+            }
+            None => First::NotTls(self.reader.finish(&self.bytes, End::Deadline)),
+        };
+        match first {
+            First::Hello(_) | First::NotTls(NotTls::Sslv2Hello) => (Some(first), true),
+            _ if self.anchored => (Some(first), true),
+            _ => (None, false),
         }
-        if self.bytes.is_empty() {
-            return First::Nothing;
-        }
-        let end = if self.ended { End::Eof } else { End::Deadline };
-        First::NotTls(self.reader.finish(&self.bytes, end))
     }
 }
 
@@ -126,20 +188,31 @@ impl Stream {
 mod tests {
     use super::*;
 
-    fn first(segments: &[(u32, &[u8])]) -> First {
+    const AT: Duration = Duration::from_secs(1_000);
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const SSLV2: [u8; 11] = [0x80, 0x46, 1, 3, 1, 0, 0x2d, 0, 0, 0, 0x10];
+
+    fn stream(segments: &[(u32, &[u8])]) -> Stream {
         let mut stream = Stream::new(65536);
-        stream.begin(999);
+        stream.begin(1000);
         for (sequence, payload) in segments {
-            stream.segment(*sequence, payload);
+            stream.segment(AT, *sequence, payload);
         }
+        stream
+    }
+
+    fn finish(mut stream: Stream) -> Option<First> {
         stream.end();
-        stream.finish()
+        stream.finish(AT, TIMEOUT).0
+    }
+
+    fn first(segments: &[(u32, &[u8])]) -> Option<First> {
+        finish(stream(segments))
     }
 
     #[test]
     fn order_and_repetition_do_not_matter() {
-        let sslv2 = [0x80, 0x46, 1, 3, 1, 0, 0x2d, 0, 0, 0, 0x10];
-        let (a, rest) = sslv2.split_at(1);
+        let (a, rest) = SSLV2.split_at(1);
         let (b, c) = rest.split_at(3);
         for order in [
             [(1000, a), (1001, b), (1004, c)],
@@ -147,22 +220,105 @@ mod tests {
             [(1001, b), (1000, a), (1004, c)],
         ] {
             let doubled: Vec<_> = order.iter().chain(&order).copied().collect();
-            assert!(matches!(first(&doubled), First::NotTls(NotTls::Sslv2Hello)), "{order:?}");
+            let got = first(&doubled);
+            assert!(
+                matches!(got, Some(First::NotTls(NotTls::Sslv2Hello))),
+                "{order:?}"
+            );
         }
+    }
+
+    #[test]
+    fn a_longer_repetition_of_what_waits_counts() {
+        let (_, b) = SSLV2.split_at(1);
+        let got = first(&[(1001, &b[..1]), (1001, b), (1000, &SSLV2[..1])]);
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::Sslv2Hello))),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn sequence_numbers_wrap() {
+        let mut wrapping = Stream::new(65536);
+        wrapping.begin(u32::MAX - 1);
+        wrapping.segment(AT, 1, &SSLV2[3..]);
+        wrapping.segment(AT, u32::MAX - 1, &SSLV2[..3]);
+        let got = finish(wrapping);
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::Sslv2Hello))),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn bytes_captured_before_the_syn_count_from_there() {
+        let mut late = Stream::new(65536);
+        late.segment(AT, 1004, &SSLV2[4..]);
+        late.begin(1000);
+        late.segment(AT, 1000, &SSLV2[..4]);
+        let got = finish(late);
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::Sslv2Hello))),
+            "{got:?}"
+        );
     }
 
     #[test]
     fn a_gap_leaves_the_hello_unfinished() {
         let got = first(&[(1000, &[0x16, 3, 1]), (1004, &[1])]);
-        assert!(matches!(got, First::NotTls(NotTls::Truncated)), "{got:?}");
-        assert!(matches!(first(&[]), First::Nothing));
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::Truncated))),
+            "{got:?}"
+        );
+        assert!(matches!(first(&[(1000, &[])]), Some(First::Nothing)));
+        assert!(first(&[]).is_none());
+        assert!(first(&[(1001, &SSLV2)]).is_none());
+    }
+
+    #[test]
+    fn half_a_hello_is_late_once_its_time_is_up() {
+        let half = || stream(&[(1000, &[0x16, 3, 1])]);
+        let (got, _) = half().finish(AT + TIMEOUT, TIMEOUT);
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::Timeout))),
+            "{got:?}"
+        );
+        let (got, _) = half().finish(AT + TIMEOUT / 2, TIMEOUT);
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::Truncated))),
+            "{got:?}"
+        );
     }
 
     #[test]
     fn an_empty_record_counts_when_something_follows() {
         let empty = [0x16, 3, 1, 0, 0];
-        assert!(matches!(first(&[(1000, &empty)]), First::EmptyRecordAlone));
+        assert!(matches!(
+            first(&[(1000, &empty)]),
+            Some(First::EmptyRecordAlone)
+        ));
         let got = first(&[(1000, &empty), (1005, &empty)]);
-        assert!(matches!(got, First::NotTls(NotTls::ZeroLengthRecord)), "{got:?}");
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::ZeroLengthRecord))),
+            "{got:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_handshake_only_a_hello_is_taken_for_the_beginning() {
+        let midstream = |payload: &[u8]| {
+            let mut stream = Stream::new(65536);
+            stream.segment(AT, 77, payload);
+            stream.finish(AT, TIMEOUT)
+        };
+        assert!(matches!(midstream(b"GET / HTTP/1.1"), (None, false)));
+        assert!(matches!(midstream(&[0x17, 3, 3, 0, 40]), (None, false)));
+        assert!(matches!(midstream(&[]), (Some(First::Nothing), false)));
+        let got = midstream(&SSLV2);
+        assert!(
+            matches!(got, (Some(First::NotTls(NotTls::Sslv2Hello)), true)),
+            "{got:?}"
+        );
     }
 }
