@@ -13,9 +13,8 @@ use super::{env::Kernel, maps, skb::Skb};
 
 /// `BPF_F_CURRENT_NETNS`: the namespace of the packet's device.
 const CURRENT_NETNS: u64 = u64::MAX;
-/// `TCP_TIME_WAIT` and `TCP_LISTEN`.
+/// `TCP_LISTEN`.
 /// <https://github.com/torvalds/linux/blob/v6.6/include/net/tcp_states.h#L12>
-const TIME_WAIT: u32 = 6;
 const LISTEN: u32 = 10;
 
 /// Bytes of the tuple's two forms.
@@ -36,8 +35,11 @@ pub(crate) enum Assigned {
 /// Gives the packet to the socket of its connection, or else to the listener.
 ///
 /// Whatever the flags: the listener's kernel code checks SYN cookies and answers strays. A SYN
-/// that meets the TIME_WAIT of an earlier connection goes to the listener, since the kernel's own
-/// way from there looks for a listener on the origin's port.
+/// that meets the TIME_WAIT of an earlier connection goes there. The kernel finds no listener on
+/// the origin's port and acknowledges what it knows, the client resets that and comes again at
+/// once. Given to the listener, the SYN would be dropped: since Linux 6.10 a connection request
+/// does not begin beside another socket of the same addresses and ports.
+/// <https://github.com/torvalds/linux/blob/v6.10/net/ipv4/inet_connection_sock.c#L1124>
 #[inline(always)]
 pub(crate) fn assign(skb: &Skb, kernel: &Kernel, policy: Policy<'_>, packet: &Packet) -> Assigned {
     let found = if packet.is_v6 {
@@ -57,7 +59,7 @@ fn connection_v4(skb: &Skb, packet: &Packet) -> Option<Assigned> {
     // The tuple of IPv4: two addresses, two ports, all in network order.
     let ports = u32::from(packet.sport).to_le() | u32::from(packet.dport).to_le() << 16;
     let mut tuple = [packet.src.0[3], packet.dst.0[3], ports];
-    connection(skb, packet, tuple.as_mut_ptr().cast(), TUPLE_V4)
+    connection(skb, tuple.as_mut_ptr().cast(), TUPLE_V4)
 }
 
 #[inline(always)]
@@ -66,16 +68,11 @@ fn connection_v6(skb: &Skb, packet: &Packet) -> Option<Assigned> {
     let [d0, d1, d2, d3] = packet.dst.0;
     let ports = u32::from(packet.sport).to_le() | u32::from(packet.dport).to_le() << 16;
     let mut tuple = [s0, s1, s2, s3, d0, d1, d2, d3, ports];
-    connection(skb, packet, tuple.as_mut_ptr().cast(), TUPLE_V6)
+    connection(skb, tuple.as_mut_ptr().cast(), TUPLE_V6)
 }
 
 #[inline(always)]
-fn connection(
-    skb: &Skb,
-    packet: &Packet,
-    tuple: *mut bpf_sock_tuple,
-    size: u32,
-) -> Option<Assigned> {
+fn connection(skb: &Skb, tuple: *mut bpf_sock_tuple, size: u32) -> Option<Assigned> {
     // SAFETY: the tuple is `size` readable bytes of the caller's stack.
     let socket = unsafe { bpf_skc_lookup_tcp(skb.raw().cast(), tuple, size, CURRENT_NETNS, 0) };
     if socket.is_null() {
@@ -83,8 +80,7 @@ fn connection(
     }
     // SAFETY: the socket is not null, and the reference is held until `settle`.
     let state = unsafe { (*socket).state };
-    let unusable = state == LISTEN || state == TIME_WAIT && packet.is_syn();
-    settle(skb, socket, unusable)
+    settle(skb, socket, state == LISTEN)
 }
 
 #[inline(always)]
