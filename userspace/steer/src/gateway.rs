@@ -33,7 +33,9 @@ pub(crate) fn own_addresses(
     prefix: u8,
     broadcast: Option<Ipv4Addr>,
 ) -> Vec<(IpAddr, AddressKind)> {
-    if own.is_unspecified() {
+    // No packet may come for loopback (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3), and a
+    // kernel with route_localnet would take it: it is left to be dropped as a bad destination.
+    if own.is_unspecified() || own.is_loopback() {
         return Vec::new();
     }
     let mut addresses = vec![(own, AddressKind::Unicast)];
@@ -136,6 +138,8 @@ mod tests {
         assert_eq!(own("10.1.2.3", 32, None), pairs(&[("10.1.2.3", 1)]));
         assert_eq!(own("10.1.2.2", 31, None), pairs(&[("10.1.2.2", 1)]));
         assert_eq!(own("2001:db8::1", 64, None), pairs(&[("2001:db8::1", 1)]));
-        assert_eq!(own("0.0.0.0", 0, None), pairs(&[]));
+        for nobody in ["0.0.0.0", "127.0.0.1", "::1"] {
+            assert_eq!(own(nobody, 8, None), pairs(&[]), "{nobody}");
+        }
     }
 }
