@@ -18,6 +18,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// The gateway's address on the client's link.
 pub const GATEWAY: &str = "10.71.0.1";
+/// The client's address on that link.
+const CLIENT: &str = "10.71.0.2";
+/// The first two numbers of the addresses that flows come from.
+pub const SOURCES: &str = "10.73";
 /// The origin's address.
 pub const ORIGIN: &str = "10.72.0.2";
 /// The gateway's device on the client's link.
@@ -60,9 +64,17 @@ impl Net {
             net.set(place, "net.ipv4.tcp_tw_reuse=1")?;
             net.set(place, "net.core.somaxconn=4096")?;
         }
-        net.link(Place::Client, "10.71.0.2", LAN, GATEWAY)?;
+        net.link(Place::Client, CLIENT, LAN, GATEWAY)?;
         net.link(Place::Origin, ORIGIN, "wan0", "10.72.0.1")?;
         net.set(Place::Gateway, "net.ipv4.ip_forward=1")?;
+        // All of a network are the client's own, without an address or a neighbour each.
+        let (client, gateway) = (net.name(Place::Client), net.name(Place::Gateway));
+        ip(&format!(
+            "-n {client} route add local {SOURCES}.0.0/16 dev lo"
+        ))?;
+        ip(&format!(
+            "-n {gateway} route add {SOURCES}.0.0/16 via {CLIENT} dev {LAN}"
+        ))?;
         Ok(net)
     }
 

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    net::{GATEWAY, Janitor, LAN, Net, ORIGIN, Place, Running, output},
+    net::{GATEWAY, Janitor, LAN, Net, ORIGIN, Place, Running, SOURCES, output},
     plan::{Case, Way},
 };
 use crate::{load::result::Outcome, proc::Watched};
@@ -35,6 +35,8 @@ pub struct Stand {
     programs: Programs,
     config: PathBuf,
     log: PathBuf,
+    /// Runs so far: each has clients of its own.
+    runs: u8,
     // In this order: the middle goes before what it leads to.
     middle: Option<Running>,
     sink: Running,
@@ -93,6 +95,7 @@ impl Stand {
             programs: programs.clone(),
             config,
             log: janitor.path(&format!("{way}.log")),
+            runs: 0,
             middle: None,
             sink,
         };
@@ -136,21 +139,15 @@ impl Stand {
         });
         loop {
             let mut probe = self.net.command(Place::Client, &self.programs.lab);
-            probe.args([
-                "load",
-                "setup",
-                &address,
-                "--seconds",
-                "0.02",
-                "--warm-up",
-                "0",
-            ]);
+            probe.args(["load", "setup", &address]);
+            probe.args(["--seconds", "0.02", "--warm-up", "0"]);
+            self.come_from(&mut probe);
             let Err(error) = output(&mut probe) else {
                 return Ok(());
             };
             let alive = self.middle.as_mut().is_none_or(Running::alive);
             if !alive || begun.elapsed() > PATIENCE {
-                let said = fs::read_to_string(&self.log).unwrap_or_default();
+                let said = last_lines(&self.log);
                 let state = if alive { "runs" } else { "ended" };
                 bail!("no flow comes through; the gateway {state} and said: {said}\n{error:#}");
             }
@@ -170,12 +167,18 @@ impl Stand {
         let mut load = self.net.command(Place::Client, &self.programs.lab);
         load.arg("load")
             .args(case.arguments(&address(way), seconds));
+        self.come_from(&mut load);
         for process in self.watched() {
             load.arg("--watch")
                 .arg(format!("{}={}", process.name, process.pid));
         }
         let line = output(&mut load)?;
         serde_json::from_str(line.trim()).with_context(|| format!("the load tool said {line:?}"))
+    }
+
+    fn come_from(&mut self, load: &mut Command) {
+        self.runs = self.runs.wrapping_add(1);
+        load.args(["--from", &format!("{SOURCES}.{}.1", self.runs)]);
     }
 
     /// The gateway's process, where there is one.
@@ -208,6 +211,14 @@ impl Drop for Stand {
             }
         }
     }
+}
+
+/// What a gateway said last: it may say something of every flow.
+fn last_lines(log: &Path) -> String {
+    let said = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().collect();
+    let skip = lines.len().saturating_sub(5);
+    lines.get(skip..).unwrap_or_default().join("\n")
 }
 
 const fn kind(way: Way) -> Kind {

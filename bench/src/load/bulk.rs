@@ -17,16 +17,18 @@ use socket2::Socket;
 
 use super::{
     result::Bulk,
-    socket,
+    socket::{self, Source},
     wire::{self, CHUNK, Wish},
 };
 use crate::proc::{Moment, Watched};
 
 /// What to run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Plan {
     /// The sink, or the gateway before it.
     pub to: SocketAddr,
+    /// Where the flows come from.
+    pub source: Source,
     /// How many flows at once.
     pub flows: usize,
     /// [`Wish::Download`] or [`Wish::Upload`].
@@ -110,7 +112,7 @@ struct Flow {
 }
 
 fn begin(plan: &Plan) -> Result<Flow> {
-    let mut socket = socket::connect(plan.to)?;
+    let mut socket = socket::connect(plan.to, &plan.source)?;
     socket.write_all(&wire::opening(plan.wish))?;
     let bytes = Arc::new(AtomicU64::new(0));
     let (mover, count) = (socket.try_clone()?, bytes.clone());

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Write as _, stdout},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use super::{
     idle,
     result::Outcome,
     short, sink,
+    socket::Source,
     wire::Wish,
 };
 use crate::proc::{Watched, cores};
@@ -85,6 +86,10 @@ pub struct Common {
     /// Time before the measurement in seconds.
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
+    /// The first address that flows come from, each from a port of its own; more addresses behind
+    /// it are used as needed. Default: what the kernel chooses.
+    #[arg(long)]
+    from: Option<Ipv4Addr>,
     /// A process whose costs belong to the result; repeatable. This one is always watched, as
     /// "client".
     #[arg(long, value_name = "NAME=PID")]
@@ -104,6 +109,7 @@ impl Common {
     fn short(&self, concurrent: usize, threads: usize) -> Result<short::Plan> {
         Ok(short::Plan {
             to: self.to,
+            source: Source::new(self.from).into(),
             concurrent,
             threads: if threads == 0 { cores() } else { threads },
             warm_up: Duration::try_from_secs_f64(self.warm_up)?,
@@ -135,6 +141,7 @@ impl Verb {
             } => {
                 let plan = bulk::Plan {
                     to: common.to,
+                    source: Source::new(common.from),
                     flows,
                     wish: if upload { Wish::Upload } else { Wish::Download },
                     taking: if read { Taking::Read } else { Taking::Discard },
@@ -156,7 +163,13 @@ impl Verb {
             }
             Self::Idle { common, flows } => {
                 let settle = Duration::try_from_secs_f64(common.seconds)?;
-                Outcome::Idle(idle::run(common.to, flows, settle, &common.watched())?)
+                Outcome::Idle(idle::run(
+                    common.to,
+                    &Source::new(common.from),
+                    flows,
+                    settle,
+                    &common.watched(),
+                )?)
             }
         };
         let mut line = serde_json::to_vec(&outcome)?;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::{
     result::Idle,
-    socket,
+    socket::{self, Source},
     wire::{self, Wish},
 };
 use crate::proc::{Watched, held};
@@ -21,9 +21,15 @@ use crate::proc::{Watched, held};
 /// # Errors
 ///
 /// A flow could not be set up, or a watched process ended.
-pub fn run(to: SocketAddr, flows: usize, settle: Duration, watched: &[Watched]) -> Result<Idle> {
+pub fn run(
+    to: SocketAddr,
+    source: &Source,
+    flows: usize,
+    settle: Duration,
+    watched: &[Watched],
+) -> Result<Idle> {
     // The first flow makes a gateway allocate what it allocates once.
-    drop(hold(to)?);
+    drop(hold(to, source)?);
     thread::sleep(settle);
     let before = watched
         .iter()
@@ -31,7 +37,7 @@ pub fn run(to: SocketAddr, flows: usize, settle: Duration, watched: &[Watched]) 
         .collect::<Result<Vec<_>>>()?;
     let mut sockets = Vec::with_capacity(flows);
     for _ in 0..flows {
-        sockets.push(hold(to)?);
+        sockets.push(hold(to, source)?);
     }
     thread::sleep(settle);
     let mut found = Vec::new();
@@ -44,8 +50,8 @@ pub fn run(to: SocketAddr, flows: usize, settle: Duration, watched: &[Watched]) 
     })
 }
 
-fn hold(to: SocketAddr) -> Result<socket2::Socket> {
-    let mut socket = socket::connect(to).context("an idle flow did not begin")?;
+fn hold(to: SocketAddr, source: &Source) -> Result<socket2::Socket> {
+    let mut socket = socket::connect(to, source).context("an idle flow did not begin")?;
     socket.write_all(&wire::opening(Wish::Hold))?;
     let mut byte = [0];
     socket

@@ -26,7 +26,7 @@ use socket2::Socket;
 
 use super::{
     result::{Setup, Short},
-    socket,
+    socket::{self, Source},
     wire::{self, ANSWER, Wish},
 };
 use crate::{
@@ -39,6 +39,8 @@ use crate::{
 pub struct Plan {
     /// The sink, or the gateway before it.
     pub to: SocketAddr,
+    /// Where the flows come from.
+    pub source: Arc<Source>,
     /// Flows at once, over all threads.
     pub concurrent: usize,
     /// Threads that carry them.
@@ -67,7 +69,7 @@ pub fn run(plan: &Plan, watched: &[Watched]) -> Result<Short> {
     let mut running = Vec::new();
     for at in 0..threads {
         let share = plan.concurrent / threads + usize::from(at < plan.concurrent % threads);
-        let mut client = Client::new(plan.to, count.clone())?;
+        let mut client = Client::new(plan, count.clone())?;
         running.push(
             thread::Builder::new()
                 .name("short".to_owned())
@@ -111,13 +113,13 @@ pub fn setup(plan: &Plan, watched: &[Watched]) -> Result<Setup> {
     let opening = wire::opening(Wish::Answer);
     let warm = Instant::now();
     while warm.elapsed() < plan.warm_up {
-        once(plan.to, &opening)?;
+        once(plan, &opening)?;
     }
     let mut times = Vec::new();
     let (from, start) = (Moment::now(watched)?, Instant::now());
     while start.elapsed() < plan.length {
         let begun = Instant::now();
-        once(plan.to, &opening)?;
+        once(plan, &opening)?;
         times.push(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
     let cpu = from.until(&Moment::now(watched)?, watched);
@@ -134,8 +136,8 @@ pub fn setup(plan: &Plan, watched: &[Watched]) -> Result<Setup> {
     })
 }
 
-fn once(to: SocketAddr, opening: &[u8]) -> Result<()> {
-    let mut socket = socket::connect(to).context("connecting")?;
+fn once(plan: &Plan, opening: &[u8]) -> Result<()> {
+    let mut socket = socket::connect(plan.to, &plan.source).context("connecting")?;
     socket.write_all(opening).context("saying hello")?;
     let mut answer = [0; ANSWER];
     socket.read_exact(&mut answer).context("the answer")?;
@@ -157,6 +159,7 @@ enum Step {
 
 struct Client {
     to: SocketAddr,
+    source: Arc<Source>,
     count: Arc<Count>,
     epoll: OwnedFd,
     opening: Vec<u8>,
@@ -164,9 +167,10 @@ struct Client {
 }
 
 impl Client {
-    fn new(to: SocketAddr, count: Arc<Count>) -> Result<Self> {
+    fn new(plan: &Plan, count: Arc<Count>) -> Result<Self> {
         Ok(Self {
-            to,
+            to: plan.to,
+            source: plan.source.clone(),
             count,
             epoll: epoll::create(CreateFlags::CLOEXEC).context("an epoll set")?,
             opening: wire::opening(Wish::Answer),
@@ -198,7 +202,8 @@ impl Client {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let socket = socket::begin_connect(self.to).context("a short flow did not begin")?;
+        let socket =
+            socket::begin_connect(self.to, &self.source).context("a short flow did not begin")?;
         let key = u64::from(socket.as_raw_fd().unsigned_abs());
         epoll::add(
             &self.epoll,
