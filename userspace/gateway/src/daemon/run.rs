@@ -186,9 +186,12 @@ impl Daemon<'_> {
         let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
         let mut look = interval(Duration::from_millis(20));
+        let mut released = false;
         while !crew.is_done() {
-            if self.sources.accepts_no_more() && self.questions.end() {
+            if !released && self.sources.accepts_no_more() && self.questions.end() {
                 self.steering.release();
+                released = true;
+                tracing::info!("a successor may start");
             }
             tokio::select! {
                 _ = look.tick() => {}
