@@ -1,0 +1,28 @@
+//! The real daemon on the gateway of a lab, met from outside: by clients, origins and the shell.
+//!
+//! Each test has a lab of its own, so that none sees what another left.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on ends its test, with a backtrace"
+)]
+
+mod craft;
+mod devices;
+mod doctor;
+mod exchange;
+mod gate;
+mod handover;
+mod hellos;
+mod leaks;
+mod observe;
+mod ordinary;
+mod recipe;
+mod refusals;
+mod reload;
+mod steering;
+mod support;
+mod tap;
+mod tools;

@@ -1,0 +1,234 @@
+//! What can be seen of it: metrics, health, records, status.
+
+use std::{
+    env,
+    fs::File,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use sluice_tests::{
+    dial, family::Family, hello, lab::Lab, metrics::Metrics, peer::Peer, peer::Recorder,
+    sluice::Sluice,
+};
+
+use crate::{
+    exchange::{Then, echoed, hear, say},
+    support::{OPEN, PATIENCE, connect, eventually, recipe, said, status},
+};
+
+/// `promtool`, from the path or from where `cargo xtask setup` puts it.
+fn promtool() -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let own = env::current_exe().unwrap();
+    let tools = own.ancestors().map(|dir| dir.join("tools").join("bin"));
+    env::split_paths(&path)
+        .chain(tools)
+        .map(|dir| dir.join("promtool"))
+        .find(|file| file.is_file())
+        .expect("promtool is missing: `cargo xtask setup` installs it")
+}
+
+fn checked(lab: &Lab, text: &str) {
+    let file = lab.dir().join("metrics");
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(promtool());
+    command
+        .args(["check", "metrics"])
+        .stdin(Stdio::from(File::open(&file).unwrap()));
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success() && said(&output).is_empty(),
+        "{}\n{text}",
+        said(&output)
+    );
+}
+
+/// One flow that is spliced, one that is blocked, and one datagram that is refused.
+fn act(lab: &Lab, family: Family) {
+    let origin = Recorder::new(lab.internet(), family.origin_at(5, 443), b"served");
+    let named = hello::genuine("news.example", &["h2", "http/1.1"]);
+    for bytes in [named, hello::sslv2()] {
+        let mut client = connect(lab, family.other(), origin.address());
+        say(&mut client, &bytes, Then::Finish);
+        hear(&mut client);
+    }
+    let native = family.origin_at(66, 33_033);
+    let (outcome, _) = dial::ask(lab.client(), family.other(), native, b"native", PATIENCE);
+    assert!(!outcome.is_answered());
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn metrics_are_well_formed_and_move() {
+    let lab = Lab::new();
+    let daemon = lab.run_sluice(&recipe());
+    let scrape = || {
+        let answer = daemon.get("/metrics").unwrap();
+        assert_eq!(answer.status, 200);
+        checked(&lab, &answer.body);
+        Metrics::parse(&answer.body)
+    };
+    let before = scrape();
+    for family in Family::ALL {
+        act(&lab, family);
+    }
+    eventually("every flow is counted", || {
+        daemon.metrics().sum("sluice_flows_total", &[]) == 4.0
+    });
+    let after = scrape();
+    let grew = |name: &str, labels: &[(&str, &str)]| {
+        let (before, after) = (before.sum(name, labels), after.sum(name, labels));
+        assert!(after >= before, "{name}{labels:?} shrank");
+        after - before
+    };
+    let packets = |hook, verdict, reason| {
+        let labels = [("hook", hook), ("verdict", verdict), ("reason", reason)];
+        let count = grew("sluice_packets_total", &labels);
+        if count > 0.0 {
+            assert!(grew("sluice_packet_bytes_total", &labels) >= 20.0 * count);
+        }
+        count
+    };
+    assert_eq!(packets("lan_ingress", "reject", "native-udp"), 2.0);
+    assert!(packets("lan_ingress", "steer", "steered") >= 12.0);
+    assert!(packets("lan_egress", "pass", "own-socket") >= 8.0);
+    let flows = |verdict, reason, tls| {
+        let labels = [("verdict", verdict), ("reason", reason), ("tls", tls)];
+        grew("sluice_flows_total", &labels)
+    };
+    assert_eq!(flows("splice", "default", "hello"), 2.0);
+    assert_eq!(flows("block", "rule", "sslv2-hello"), 2.0);
+    assert_eq!(grew("sluice_flow_bytes_total", &[("to", "client")]), 12.0);
+    assert!(grew("sluice_flow_bytes_total", &[("to", "origin")]) > 400.0);
+    assert_eq!(grew("sluice_peek_seconds_count", &[]), 4.0);
+    assert!(grew("sluice_decision_seconds_count", &[]) >= 4.0);
+    assert_eq!(after.sum("sluice_active_flows", &[]), 0.0);
+    assert_eq!(after.sum("sluice_flow_panics_total", &[]), 0.0);
+    let labels = after.moved_since(&Metrics::default());
+    for (series, _) in labels {
+        for secret in ["news.example", "10.77.", "fd77:", "203.0.113", "2001:db8"] {
+            assert!(!series.contains(secret), "{series}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn it_is_ready_between_its_beginning_and_its_drain() {
+    let lab = Lab::new();
+    let mut daemon = lab.start_sluice(OPEN);
+    // Whatever comes first: no answer, or "not yet".
+    if let Ok(answer) = daemon.get("/readyz") {
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+    }
+    daemon.wait_ready();
+    let status_of = |daemon: &Sluice, path: &str| daemon.get(path).map(|answer| answer.status).ok();
+    assert_eq!(status_of(&daemon, "/healthz"), Some(200));
+    assert_eq!(status_of(&daemon, "/nothing"), Some(404));
+    let origin = Peer::echo(lab.internet(), Family::V4.origin_at(5, 443));
+    let mut stream = connect(&lab, Family::V4.other(), origin.address());
+    echoed(&mut stream, b"begun");
+    daemon.signal(Signal::TERM);
+    eventually("it is not ready any more", || {
+        status_of(&daemon, "/readyz") != Some(200)
+    });
+    echoed(&mut stream, b"goes on");
+    drop(stream);
+    assert!(daemon.stop().success());
+}
+
+/// The access records among what the daemon has printed.
+fn records(daemon: &Sluice) -> Vec<Value> {
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| line.starts_with('{'));
+    lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn every_flow_leaves_one_record() {
+    let lab = Lab::new();
+    let daemon = lab.run_sluice(&recipe());
+    for (index, family) in Family::ALL.into_iter().enumerate() {
+        act(&lab, family);
+        eventually("both records", || records(&daemon).len() == 2 * (index + 1));
+        let all = records(&daemon);
+        let [spliced, blocked] = &all[2 * index..] else {
+            panic!("{all:?}")
+        };
+        for record in [spliced, blocked] {
+            let address = |key: &str| -> std::net::SocketAddr {
+                record[key].as_str().unwrap().parse().unwrap()
+            };
+            assert_eq!(address("client").ip(), family.other());
+            assert_eq!(address("destination"), family.origin_at(5, 443));
+            assert_eq!(record["decrypted"], false);
+            assert_eq!(record["stage"], "hello");
+            assert_eq!(record["generation"], 1);
+            assert!(record["peek_us"].as_u64().unwrap() > 0);
+            assert!(record["duration_ms"].as_u64().unwrap() < 10_000);
+            let time = record["time"].as_str().unwrap();
+            assert!(time.starts_with("20") && time.ends_with('Z'), "{time}");
+        }
+        assert_eq!(spliced["verdict"], "splice");
+        assert_eq!(spliced["reason"], "default");
+        assert_eq!(spliced["rule"], Value::Null);
+        assert_eq!(spliced["tls"], "hello");
+        assert_eq!(spliced["sni"], "news.example");
+        assert_eq!(spliced["alpn"], serde_json::json!(["h2", "http/1.1"]));
+        let ja4 = spliced["ja4"].as_str().unwrap();
+        assert!(ja4.starts_with("t13d") && ja4.len() == 36, "{ja4}");
+        assert_eq!(spliced["ech"], false);
+        assert_eq!(spliced["end"], "finished");
+        let named = hello::genuine("news.example", &["h2", "http/1.1"]);
+        assert_eq!(spliced["to_origin"], named.len());
+        assert_eq!(spliced["to_client"], 6);
+
+        assert_eq!(blocked["verdict"], "block");
+        assert_eq!(blocked["reason"], "rule");
+        assert_eq!(blocked["rule"], "Skype, except for the Allow Skype group");
+        assert_eq!(blocked["tls"], "sslv2-hello");
+        assert_eq!(blocked["sni"], Value::Null);
+        assert_eq!(blocked["to_origin"], 0);
+    }
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn status_tells_machines_everything() {
+    let lab = Lab::new();
+    let daemon = lab.run_sluice(&recipe());
+    act(&lab, Family::V4);
+    let report = status(&lab);
+    assert_eq!(report["daemon"], true);
+    assert_eq!(report["on_failure"], "closed");
+    assert!(report["generation"].as_u64().unwrap() > 0);
+    assert!(report["heartbeat_age_seconds"].as_f64().unwrap() < 5.0);
+    assert_eq!(
+        report["devices"],
+        serde_json::json!([{"name": "lan0", "ingress": true, "egress": true}])
+    );
+    let counters = report["counters"].as_array().unwrap();
+    assert!(counters.iter().any(|counter| {
+        counter["hook"] == "lan_ingress"
+            && counter["verdict"] == "reject"
+            && counter["reason"] == "native-udp"
+            && counter["packets"] == 1
+    }));
+    for key in ["established", "embryonic"] {
+        assert!(report["flows"][key].is_u64(), "{report}");
+    }
+    drop(daemon);
+    let output = lab.sluice(&["status", "--bpffs", lab.bpffs().to_str().unwrap()]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(
+        said(&output).contains("lan0: attached"),
+        "{}",
+        said(&output)
+    );
+}
