@@ -166,8 +166,13 @@ impl FlowEntry {
     /// Silence after which an established TCP flow is forgotten: 2 h 4 min, the least that
     /// RFC 5382 section 5 allows.
     pub const TCP_ESTABLISHED_NS: u64 = 7_440_000_000_000;
-    /// Silence after which a TCP flow is forgotten once both sides sent FIN, or one RST: 30 s.
-    pub const TCP_CLOSING_NS: u64 = 30_000_000_000;
+    /// Silence after which a TCP flow is forgotten once both sides sent FIN: 10 s.
+    ///
+    /// Ended flows count towards their client's quota until then, so this is short.
+    pub const TCP_CLOSING_NS: u64 = 10_000_000_000;
+    /// Silence after which a TCP flow is forgotten once either side sent RST: 30 s, since the RST
+    /// may be one that the other side has reason to ignore.
+    pub const TCP_RESET_NS: u64 = 30_000_000_000;
     /// Silence after which a UDP flow that nobody answered is forgotten: 30 s.
     pub const UDP_EMBRYONIC_NS: u64 = 30_000_000_000;
     /// Silence after which an answered UDP flow is forgotten: 5 min, as RFC 4787 section 4.3
@@ -180,8 +185,13 @@ impl FlowEntry {
     #[inline(always)]
     #[must_use]
     pub const fn is_closing(&self) -> bool {
+        self.flags & Self::FLAG_RST != 0 || self.is_finished()
+    }
+
+    #[inline(always)]
+    const fn is_finished(&self) -> bool {
         let fins = Self::FLAG_FIN_INITIATOR | Self::FLAG_FIN_RESPONDER;
-        self.flags & Self::FLAG_RST != 0 || self.flags & fins == fins
+        self.flags & fins == fins
     }
 
     /// How long the flow may be silent, in nanoseconds.
@@ -190,7 +200,8 @@ impl FlowEntry {
     pub const fn timeout(&self, protocol: u8) -> u64 {
         let replied = self.flags & Self::FLAG_REPLIED != 0;
         match protocol {
-            6 if self.is_closing() => Self::TCP_CLOSING_NS,
+            6 if self.is_finished() => Self::TCP_CLOSING_NS,
+            6 if self.is_closing() => Self::TCP_RESET_NS,
             6 if replied => Self::TCP_ESTABLISHED_NS,
             6 => Self::TCP_EMBRYONIC_NS,
             17 if replied => Self::UDP_ESTABLISHED_NS,

@@ -8,6 +8,9 @@ use std::{
 
 use crate::BuildError;
 
+/// How a compiler names the LLVM that the linker can read.
+const LLVM: &str = "LLVM version: 22.";
+
 /// A compiler that can build `core` for the BPF target.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Toolchain {
@@ -48,9 +51,12 @@ impl Toolchain {
 
     fn nightly() -> Option<Self> {
         let sysroot = sysroot("rustc", &["+nightly"])?;
+        let bin = sysroot.join("bin");
         let core = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
-        core.exists().then(|| Self {
-            bin: sysroot.join("bin"),
+        // A newer compiler writes bitcode that the linker's LLVM cannot read.
+        let version = answer(Command::new(bin.join("rustc")).arg("-vV"))?;
+        (core.exists() && version.contains(LLVM)).then(|| Self {
+            bin,
             llvm: Some(sysroot.join("lib")),
         })
     }
@@ -83,13 +89,16 @@ pub fn linker(root: &Path) -> Option<PathBuf> {
 }
 
 fn sysroot(rustc: &str, args: &[&str]) -> Option<PathBuf> {
-    let output = Command::new(rustc)
-        // Inside a build script rustup's proxy would obey the outer toolchain.
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .args(args)
-        .args(["--print", "sysroot"])
-        .output()
-        .ok()?;
+    let mut rustc = Command::new(rustc);
+    // Inside a build script rustup's proxy would obey the outer toolchain.
+    rustc.env_remove("RUSTUP_TOOLCHAIN");
+    answer(rustc.args(args).args(["--print", "sysroot"])).map(PathBuf::from)
+}
+
+/// What a command that succeeds says.
+fn answer(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    (output.status.success() && !text.trim().is_empty()).then(|| PathBuf::from(text.trim()))
+    let text = text.trim();
+    (output.status.success() && !text.is_empty()).then(|| text.to_owned())
 }

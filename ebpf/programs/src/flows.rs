@@ -10,7 +10,7 @@ use sluice_abi::{Addr, FlowEntry, FlowKey, Reason, Verdict, table::Direction};
 use crate::{
     env::{Env, FlowCell, Policy},
     judge::{self, Judgement},
-    parse::{Packet, protocol, tcp},
+    parse::{Ends, Packet, protocol, tcp},
 };
 
 /// Keys that a newcomer inspects on the clock.
@@ -18,39 +18,11 @@ const HAND: usize = 2;
 /// Keys that it inspects when a limit is in its way.
 const HAND_HARD: usize = 16;
 
-/// The key of a packet and which end sent it.
-#[derive(Clone, Copy)]
-pub struct Ends {
-    /// Both ends, ordered.
-    pub key: FlowKey,
-    /// Whether the sender is the key's high end.
-    pub sender_is_high: bool,
-}
-
-impl Ends {
-    /// The ends of `packet`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(packet: &Packet) -> Self {
-        let (key, sender_is_high) = FlowKey::new(
-            packet.src,
-            packet.dst,
-            packet.sport,
-            packet.dport,
-            packet.protocol,
-        );
-        Self {
-            key,
-            sender_is_high,
-        }
-    }
-}
-
 /// Finds the flow of a packet, ages it, and renews it; `None` when the packet is the first.
 // A frame of its own: the verifier gives a chain of calls 512 bytes of stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 pub fn find<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Option<Judgement> {
-    let ends = &Ends::of(packet);
+    let ends = &packet.ends;
     if let Some(cell) = env.established(&ends.key) {
         return established(env, policy, packet, ends, &cell);
     }
@@ -79,7 +51,7 @@ pub fn is_known<E: Env>(env: &E, key: &FlowKey) -> bool {
 #[cfg_attr(target_arch = "bpf", inline(never))]
 #[must_use]
 pub fn begin<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet, flags: u32) -> bool {
-    let ends = Ends::of(packet);
+    let ends = &packet.ends;
     let high = if ends.sender_is_high {
         FlowEntry::FLAG_HIGH_BEGAN
     } else {

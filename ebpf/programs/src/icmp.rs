@@ -3,10 +3,10 @@
 use sluice_abi::{Addr, FlowKey};
 
 use crate::{
-    bytes::{Bytes, net16, net32},
+    bytes::Bytes,
     env::Env,
-    flows,
-    ip::{Ipv6Header, has_ports},
+    flows, header,
+    ip::has_ports,
     parse::{Packet, protocol},
 };
 
@@ -54,20 +54,24 @@ pub fn speaks_of_known<E: Env, B: Bytes + ?Sized>(env: &E, frame: &B, packet: &P
 fn quoted<B: Bytes + ?Sized>(frame: &B, packet: &Packet) -> Option<FlowKey> {
     let inner = packet.transport + 8;
     let (src, dst, number, transport) = if packet.is_v6 {
-        let header: [u8; 40] = frame.load(inner)?;
-        let Ipv6Header { src, dst, .. } = zerocopy::transmute!(header);
-        (src, dst, header[6], inner + 40)
+        let header::Ipv6 { src, dst, next, .. } = frame.load(inner)?;
+        (src, dst, next, inner + 40)
     } else {
-        let header: [u8; 20] = frame.load(inner)?;
-        let src = Addr::from_v4_word(net32([header[12], header[13], header[14], header[15]]));
-        let dst = Addr::from_v4_word(net32([header[16], header[17], header[18], header[19]]));
-        (src, dst, header[9], inner + u32::from(header[0] & 15) * 4)
+        let header: header::Ipv4 = frame.load(inner)?;
+        let options = u32::from(header.version & 15) * 4;
+        let (src, dst) = (
+            Addr::from_v4_word(header.src),
+            Addr::from_v4_word(header.dst),
+        );
+        (src, dst, header.protocol, inner + options)
     };
-    let ports: [u8; 8] = frame.load(transport)?;
     let (sport, dport) = if has_ports(number) {
-        (net16(ports[0], ports[1]), net16(ports[2], ports[3]))
+        // The ports of UDP and TCP are alike, and eight bytes are all that RFC 792 grants.
+        let header: header::Udp = frame.load(transport)?;
+        (header.sport, header.dport)
     } else if matches!(number, protocol::ICMP | protocol::ICMPV6) {
-        (net16(ports[4], ports[5]), net16(ports[4], ports[5]))
+        let header: header::Icmp = frame.load(transport)?;
+        (header.id, header.id)
     } else {
         (0, 0)
     };

@@ -73,7 +73,10 @@ fn whole_or_first<E: Env, B: Bytes + ?Sized>(
     if !matches!(destination, Scope::Unicast) {
         return Judgement::discard(Reason::BadDestination);
     }
-    if !ip::is_plausible_source(&packet.src) || env.gateway(&packet.src) == 1 {
+    // A steered segment inside a connection is delivered here, where the stack refuses the
+    // gateway's own addresses as a source itself; whatever may be forwarded is asked for.
+    let delivered = steerable && !packet.is_syn();
+    if !ip::is_plausible_source(&packet.src) || !delivered && env.gateway(&packet.src) == 1 {
         return Judgement::discard(Reason::BadSource);
     }
     if later {

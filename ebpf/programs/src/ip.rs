@@ -1,10 +1,10 @@
 //! The IP headers of both families, with IPv4 options and IPv6 extension headers.
 
 use sluice_abi::{Addr, Reason};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    bytes::{Bytes, be16, net32},
+    bytes::Bytes,
+    header,
     parse::{Fragment, Packet, protocol},
 };
 
@@ -75,13 +75,13 @@ pub(crate) fn v4<B: Bytes + ?Sized>(
     network: u32,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
-    let header: [u8; 20] = frame.load(network).ok_or(Reason::PacketTruncated)?;
-    if header[0] >> 4 != 4 || header[0] & 15 < 5 {
+    let header: header::Ipv4 = frame.load(network).ok_or(Reason::PacketTruncated)?;
+    if header.version >> 4 != 4 || header.version & 15 < 5 {
         return Err(Reason::BadHeader);
     }
-    let header_length = u32::from(header[0] & 15) * 4;
+    let header_length = u32::from(header.version & 15) * 4;
     let available = frame.len() - network;
-    let total = match u32::from(be16(header[2], header[3])) {
+    let total = match u32::from(u16::from_be(header.total)) {
         // A segment that GRO joined beyond 64 KiB has no length that fits the field.
         0 if available > 0xffff => available,
         total => total,
@@ -92,7 +92,7 @@ pub(crate) fn v4<B: Bytes + ?Sized>(
     if header_length > 20 {
         options(frame, network + 20, header_length - 20)?;
     }
-    let control = be16(header[6], header[7]);
+    let control = u16::from_be(header.fragment);
     let offset = u32::from(control & 0x1fff) * 8;
     let fragment = match (offset, control & 0x2000) {
         (0, 0) => Fragment::Whole,
@@ -103,19 +103,20 @@ pub(crate) fn v4<B: Bytes + ?Sized>(
         return Err(Reason::FragmentOverlap);
     }
     *packet = Packet {
-        src: Addr::from_v4_word(net32([header[12], header[13], header[14], header[15]])),
-        dst: Addr::from_v4_word(net32([header[16], header[17], header[18], header[19]])),
+        src: Addr::from_v4_word(header.src),
+        dst: Addr::from_v4_word(header.dst),
         sport: 0,
         dport: 0,
         network,
         transport: network + header_length,
         end: network + total,
-        fragment_id: net32([header[4], header[5], 0, 0]),
-        protocol: header[9],
+        fragment_id: u32::from(header.id),
+        protocol: header.protocol,
         tcp_flags: 0,
         icmp_type: 0,
         fragment,
         is_v6: false,
+        ends: packet.ends,
     };
     Ok(())
 }
@@ -131,7 +132,7 @@ fn options<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32) -> Result<(), 
         if at >= length {
             return Ok(());
         }
-        let [kind] = frame.load(start + at).ok_or(Reason::PacketTruncated)?;
+        let kind: u8 = frame.load(start + at).ok_or(Reason::PacketTruncated)?;
         match kind {
             0 => return Ok(()),
             1 => at += 1,
@@ -140,7 +141,7 @@ fn options<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32) -> Result<(), 
                 if at + 2 > length {
                     return Err(Reason::BadHeader);
                 }
-                let [size] = frame.load(start + at + 1).ok_or(Reason::PacketTruncated)?;
+                let size: u8 = frame.load(start + at + 1).ok_or(Reason::PacketTruncated)?;
                 if size < 2 || at + u32::from(size) > length {
                     return Err(Reason::BadHeader);
                 }
@@ -151,18 +152,6 @@ fn options<B: Bytes + ?Sized>(frame: &B, start: u32, length: u32) -> Result<(), 
     Ok(())
 }
 
-/// The fixed header of IPv6: RFC 8200 section 3.
-#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C)]
-pub(crate) struct Ipv6Header {
-    /// Version, traffic class, flow label, payload length, next header, hop limit.
-    pub(crate) start: [u8; 8],
-    /// Source address.
-    pub(crate) src: Addr,
-    /// Destination address.
-    pub(crate) dst: Addr,
-}
-
 /// Reads an IPv6 header at `network` and walks its extensions: RFC 8200 section 4.
 // A frame of its own: the verifier gives a chain of calls 512 bytes of stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
@@ -171,20 +160,20 @@ pub(crate) fn v6<B: Bytes + ?Sized>(
     network: u32,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
-    let header: [u8; 40] = frame.load(network).ok_or(Reason::PacketTruncated)?;
-    if header[0] >> 4 != 6 {
+    let header: header::Ipv6 = frame.load(network).ok_or(Reason::PacketTruncated)?;
+    if header.version >> 4 != 6 {
         return Err(Reason::BadHeader);
     }
     let available = frame.len() - network;
-    let total = match u32::from(be16(header[4], header[5])) {
+    let total = match u32::from(u16::from_be(header.payload)) {
         // A jumbogram, which GRO makes beyond 64 KiB, announces itself in a hop-by-hop header.
-        0 if header[6] == 0 || available > 0xffff => available,
+        0 if header.next == 0 || available > 0xffff => available,
         payload => payload + 40,
     };
     if total > available {
         return Err(Reason::PacketTruncated);
     }
-    let Ipv6Header { src, dst, .. } = zerocopy::transmute!(header);
+    let header::Ipv6 { src, dst, .. } = header;
     // On the wire these are RFC 4038's spoofed IPv4 and would collide with real IPv4 here.
     if src.is_v4() {
         return Err(Reason::BadSource);
@@ -201,11 +190,12 @@ pub(crate) fn v6<B: Bytes + ?Sized>(
         transport: network + 40,
         end: network + total,
         fragment_id: 0,
-        protocol: header[6],
+        protocol: header.next,
         tcp_flags: 0,
         icmp_type: 0,
         fragment: Fragment::Whole,
         is_v6: true,
+        ends: packet.ends,
     };
     if is_extension(packet.protocol) {
         extensions(frame, packet)?;
@@ -236,21 +226,21 @@ fn extensions<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<(), R
         if at + 8 > packet.end {
             return Err(short);
         }
-        let header: [u8; 8] = frame.load(at).ok_or(short)?;
+        let header: header::Extension = frame.load(at).ok_or(short)?;
         let size = match next {
             44 => {
                 if packet.fragment as u8 != Fragment::Whole as u8 {
                     return Err(Reason::ExtensionChain);
                 }
-                let control = be16(header[2], header[3]);
+                let control = u16::from_be(header.control);
                 let offset = u32::from(control & 0xfff8);
-                packet.fragment_id = net32([header[4], header[5], header[6], header[7]]);
+                packet.fragment_id = header.id;
                 if offset != 0 {
                     if offset < V6_OVERLAP {
                         return Err(Reason::FragmentOverlap);
                     }
                     packet.fragment = Fragment::Later;
-                    packet.protocol = header[0];
+                    packet.protocol = header.next;
                     packet.transport = at + 8;
                     return Ok(());
                 }
@@ -260,16 +250,16 @@ fn extensions<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<(), R
                 8
             }
             // RFC 4302 section 2.2: in 4-byte units, less two.
-            51 => (u32::from(header[1]) + 2) * 4,
+            51 => (u32::from(header.length) + 2) * 4,
             43 => {
-                if header[3] != 0 {
+                if u16::from_be(header.control) & 0xff != 0 {
                     return Err(Reason::SourceRoute);
                 }
-                (u32::from(header[1]) + 1) * 8
+                (u32::from(header.length) + 1) * 8
             }
-            _ => (u32::from(header[1]) + 1) * 8,
+            _ => (u32::from(header.length) + 1) * 8,
         };
-        next = header[0];
+        next = header.next;
         at += size;
         if at > packet.end {
             return Err(short);

@@ -18,6 +18,7 @@ pub mod egress;
 pub mod env;
 pub mod flows;
 pub mod fragments;
+pub mod header;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;

@@ -15,7 +15,7 @@ const JOIN: u8 = 1;
 // A frame of its own: the verifier gives a chain of calls 512 bytes of stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 pub fn joins<B: Bytes + ?Sized>(frame: &B, packet: &Packet) -> bool {
-    let Some([words]) = frame.load(packet.transport + 12) else {
+    let Some(words) = frame.load::<u8>(packet.transport + 12) else {
         return false;
     };
     let length = u32::from(words >> 4) * 4;
@@ -26,14 +26,14 @@ pub fn joins<B: Bytes + ?Sized>(frame: &B, packet: &Packet) -> bool {
         if at >= length {
             return false;
         }
-        let Some([kind]) = frame.load(packet.transport + at) else {
+        let Some(kind) = frame.load::<u8>(packet.transport + at) else {
             return false;
         };
         match kind {
             0 => return false,
             1 => at += 1,
             _ => {
-                let Some([size, first]) = frame.load(packet.transport + at + 1) else {
+                let Some([size, first]) = frame.load::<[u8; 2]>(packet.transport + at + 1) else {
                     return false;
                 };
                 if size < 2 {

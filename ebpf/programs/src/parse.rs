@@ -3,12 +3,9 @@
 //! Nothing is skipped: what does not parse is an error with the reason that its drop is counted
 //! under, because a header that the gateway does not understand is one that the origin might.
 
-use sluice_abi::{Addr, Reason};
+use sluice_abi::{Addr, FlowKey, Reason};
 
-use crate::{
-    bytes::{Bytes, be16, net16},
-    ip,
-};
+use crate::{bytes::Bytes, header, ip};
 
 /// Transport protocol numbers that are treated apart.
 pub mod protocol {
@@ -57,6 +54,15 @@ pub enum Fragment {
     Later,
 }
 
+/// Who speaks to whom: the key of a packet's flow, and which of its ends sent the packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ends {
+    /// Both ends, ordered.
+    pub key: FlowKey,
+    /// Whether the sender is the key's high end.
+    pub sender_is_high: bool,
+}
+
 /// The headers of one packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet {
@@ -86,6 +92,8 @@ pub struct Packet {
     pub fragment: Fragment,
     /// Whether the packet is IPv6.
     pub is_v6: bool,
+    /// The ends; of a later fragment, which has no ports, they mean nothing.
+    pub ends: Ends,
 }
 
 impl Packet {
@@ -104,6 +112,17 @@ impl Packet {
         icmp_type: 0,
         fragment: Fragment::Whole,
         is_v6: false,
+        ends: Ends {
+            key: FlowKey {
+                low: Addr([0; 4]),
+                high: Addr([0; 4]),
+                low_port: 0,
+                high_port: 0,
+                protocol: 0,
+                pad: [0; 3],
+            },
+            sender_is_high: false,
+        },
     };
 
     /// Whether this is a TCP segment that asks for a new connection.
@@ -148,7 +167,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, link: Link, packet: &mut Packet) -> R
     let (ethertype, network) = match link {
         Link::Ethernet => ethernet(frame)?,
         Link::Layer3 => {
-            let [first] = frame.load(0).ok_or(Reason::PacketTruncated)?;
+            let first: u8 = frame.load(0).ok_or(Reason::PacketTruncated)?;
             match first >> 4 {
                 4 => (0x0800, 0),
                 6 => (0x86dd, 0),
@@ -164,22 +183,26 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, link: Link, packet: &mut Packet) -> R
     if packet.fragment as u8 == Fragment::Later as u8 {
         return Ok(());
     }
-    transport(frame, packet)
+    transport(frame, packet)?;
+    let (src, dst) = (packet.src, packet.dst);
+    let (key, sender_is_high) = FlowKey::new(src, dst, packet.sport, packet.dport, packet.protocol);
+    packet.ends = Ends {
+        key,
+        sender_is_high,
+    };
+    Ok(())
 }
 
 /// EtherType of the payload and where it begins.
 #[inline(always)]
 fn ethernet<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, u32), Reason> {
-    let header: [u8; 14] = frame.load(0).ok_or(Reason::PacketTruncated)?;
-    let mut ethertype = be16(header[12], header[13]);
+    let mut ethertype = u16::from_be(frame.load(12).ok_or(Reason::PacketTruncated)?);
     let mut offset = 14;
     if is_vlan(ethertype) {
-        let tag: [u8; 4] = frame.load(offset).ok_or(Reason::PacketTruncated)?;
-        ethertype = be16(tag[2], tag[3]);
+        ethertype = u16::from_be(frame.load(offset + 2).ok_or(Reason::PacketTruncated)?);
         offset += 4;
         if is_vlan(ethertype) {
-            let tag: [u8; 4] = frame.load(offset).ok_or(Reason::PacketTruncated)?;
-            ethertype = be16(tag[2], tag[3]);
+            ethertype = u16::from_be(frame.load(offset + 2).ok_or(Reason::PacketTruncated)?);
             offset += 4;
             if is_vlan(ethertype) {
                 return Err(Reason::VlanDepth);
@@ -204,17 +227,17 @@ fn transport<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<(), Re
             if room < 20 {
                 return Err(short);
             }
-            let header: [u8; 14] = frame.load(packet.transport).ok_or(short)?;
-            let header_length = u32::from(header[12] >> 4) * 4;
+            let header: header::Tcp = frame.load(packet.transport).ok_or(short)?;
+            let header_length = u32::from(header.offset >> 4) * 4;
             if header_length < 20 {
                 return Err(Reason::BadHeader);
             }
             if header_length > room {
                 return Err(short);
             }
-            packet.sport = net16(header[0], header[1]);
-            packet.dport = net16(header[2], header[3]);
-            packet.tcp_flags = header[13] & 0x3f;
+            packet.sport = header.sport;
+            packet.dport = header.dport;
+            packet.tcp_flags = header.flags & 0x3f;
             if !plausible(packet.tcp_flags) {
                 return Err(Reason::TcpFlags);
             }
@@ -223,10 +246,10 @@ fn transport<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<(), Re
             if room < 8 {
                 return Err(short);
             }
-            let header: [u8; 8] = frame.load(packet.transport).ok_or(short)?;
-            packet.sport = net16(header[0], header[1]);
-            packet.dport = net16(header[2], header[3]);
-            if be16(header[4], header[5]) < 8 {
+            let header: header::Udp = frame.load(packet.transport).ok_or(short)?;
+            packet.sport = header.sport;
+            packet.dport = header.dport;
+            if u16::from_be(header.length) < 8 {
                 return Err(Reason::BadHeader);
             }
         }
@@ -234,10 +257,10 @@ fn transport<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<(), Re
             if room < 8 {
                 return Err(short);
             }
-            let header: [u8; 6] = frame.load(packet.transport).ok_or(short)?;
-            packet.icmp_type = header[0];
+            let header: header::Icmp = frame.load(packet.transport).ok_or(short)?;
+            packet.icmp_type = header.kind;
             if crate::icmp::is_echo(packet) {
-                packet.sport = net16(header[4], header[5]);
+                packet.sport = header.id;
                 packet.dport = packet.sport;
             }
         }

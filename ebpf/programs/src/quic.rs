@@ -16,7 +16,7 @@ pub fn is_initial<B: Bytes + ?Sized>(frame: &B, offset: u32, end: u32) -> bool {
     if end < offset + LEAST {
         return false;
     }
-    let Some([first, v0, v1, v2, v3, id_length]) = frame.load(offset) else {
+    let Some([first, v0, v1, v2, v3, id_length]) = frame.load::<[u8; 6]>(offset) else {
         return false;
     };
     if first & 0xc0 != 0xc0 {

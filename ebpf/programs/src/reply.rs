@@ -10,7 +10,7 @@ use sluice_abi::Addr;
 
 use crate::{
     bytes::Bytes,
-    ip::Ipv6Header,
+    header,
     parse::{Packet, protocol, tcp},
 };
 
@@ -189,7 +189,7 @@ pub fn quoted_sum<B: Bytes + ?Sized>(frame: &B, packet: &Packet, quote: u32) -> 
         if at >= quote {
             break;
         }
-        let word = u32::from_ne_bytes(frame.load(packet.network + at)?);
+        let word = frame.load(packet.network + at)?;
         if at < boundary {
             header = header.word(word);
         } else {
@@ -197,18 +197,17 @@ pub fn quoted_sum<B: Bytes + ?Sized>(frame: &B, packet: &Packet, quote: u32) -> 
         }
         at += 4;
     }
-    let field = match packet.protocol {
+    let field: Option<u16> = match packet.protocol {
         protocol::UDP => frame.load(packet.transport + 6),
         protocol::TCP => frame.load(packet.transport + 16),
         _ => None,
     };
-    if let Some(field) = field {
-        let field = u16::from_ne_bytes(field);
-        if is_partial(packet, field) {
-            // Completing makes the field the complement of the sum over the range, old field
-            // included: what remains of the range's sum is the complement of the old field.
-            return Some(header.half(!field));
-        }
+    if let Some(field) = field
+        && is_partial(packet, field)
+    {
+        // Completing makes the field the complement of the sum over the range, old field
+        // included: what remains of the range's sum is the complement of the old field.
+        return Some(header.half(!field));
     }
     Some(Sum(header.0 + transport.0))
 }
@@ -287,9 +286,12 @@ pub fn ipv4_header(packet: &Packet, number: u8, length: u32) -> [u8; 20] {
 #[inline(always)]
 #[must_use]
 pub fn ipv6_header(packet: &Packet, number: u8, length: u32) -> [u8; 40] {
-    let [high, low] = (length as u16).to_be_bytes();
-    zerocopy::transmute!(Ipv6Header {
-        start: [0x60, 0, 0, 0, high, low, number, 64],
+    zerocopy::transmute!(header::Ipv6 {
+        version: 0x60,
+        flow: [0; 3],
+        payload: (length as u16).to_be(),
+        next: number,
+        hops: 64,
         src: packet.dst,
         dst: packet.src,
     })

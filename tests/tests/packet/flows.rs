@@ -117,7 +117,7 @@ both! {
             bench.expect_out("SYN", &Tcp::syn(client, remote).packet(), pass(Reason::Listed));
             let refused = with(flag::RST | flag::ACK, remote, client);
             bench.expect_back("RST", &refused, pass(Reason::Flow));
-            bench.later(after(FlowEntry::TCP_CLOSING_NS));
+            bench.later(after(FlowEntry::TCP_RESET_NS));
             bench.expect_back("data", &data(remote, client), discard(Reason::Midstream));
         }
     }

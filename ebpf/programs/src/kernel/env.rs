@@ -28,7 +28,7 @@ const REJECT_BURST: u64 = 1_000_000_000;
 
 /// Maps and clock.
 pub(crate) struct Kernel {
-    now: u64,
+    replaying: bool,
 }
 
 /// A flow in a map value.
@@ -51,21 +51,26 @@ impl FlowCell for MapFlow {
 impl Kernel {
     /// The environment of one packet.
     #[inline(always)]
-    pub(crate) fn new(replaying: bool) -> Self {
-        let now = if replaying {
+    pub(crate) const fn new(replaying: bool) -> Self {
+        Self { replaying }
+    }
+
+    /// Monotonic nanoseconds, to a tick; asked for only where a judgement needs them.
+    #[inline(always)]
+    fn clock(&self) -> u64 {
+        if self.replaying {
             maps::REPLAY_CLOCK.get(0).copied().unwrap_or(0)
         } else {
             // SAFETY: the helper has no arguments.
             unsafe { bpf_ktime_get_coarse_ns() }
-        };
-        Self { now }
+        }
     }
 
     /// Whether the daemon gave a sign of life lately.
     #[inline(always)]
     pub(crate) fn daemon_lives(&self, policy: Policy<'_>) -> bool {
         let beat = maps::HEARTBEAT.get(0).copied().unwrap_or(0);
-        beat != 0 && self.now.saturating_sub(beat) < policy.cell.heartbeat_ns
+        beat != 0 && self.clock().saturating_sub(beat) < policy.cell.heartbeat_ns
     }
 
     /// Takes a token of a client's bucket of answers.
@@ -79,13 +84,13 @@ impl Kernel {
         if let Some(bucket) = map.get_ptr_mut(addr) {
             // SAFETY: as for `MapFlow::get`; two CPUs at once may spend one token.
             let mut state = unsafe { ptr::read(bucket) };
-            let taken = state.take(self.now, interval, burst);
+            let taken = state.take(self.clock(), interval, burst);
             // SAFETY: as above.
             unsafe { ptr::write(bucket, state) };
             return taken;
         }
         let mut fresh = Bucket::default();
-        let taken = fresh.take(self.now, interval, burst);
+        let taken = fresh.take(self.clock(), interval, burst);
         map.insert(addr, &fresh, u64::from(BPF_ANY)).is_ok() && taken
     }
 
@@ -102,7 +107,7 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        self.now
+        self.clock()
     }
 
     #[inline(always)]

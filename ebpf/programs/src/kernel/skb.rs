@@ -4,6 +4,8 @@
     reason = "context fields and packet helpers are raw kernel interfaces"
 )]
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
@@ -15,6 +17,7 @@ use aya_ebpf::{
 };
 use sluice_abi::{Hook, event::replay_word};
 use sluice_programs::{Bytes, Judgement, Packet};
+use zerocopy::FromBytes;
 
 use super::maps;
 
@@ -148,9 +151,8 @@ impl Skb {
     #[inline(always)]
     pub(crate) fn grow_network(&self, bytes: u32) -> Option<()> {
         // SAFETY: the helper checks the size.
-        let result = unsafe {
-            bpf_skb_adjust_room(self.raw.cast(), bytes as i32, BPF_ADJ_ROOM_MAC, 0)
-        };
+        let result =
+            unsafe { bpf_skb_adjust_room(self.raw.cast(), bytes as i32, BPF_ADJ_ROOM_MAC, 0) };
         (result == 0).then_some(())
     }
 
@@ -164,14 +166,18 @@ impl Skb {
 
 impl Bytes for Skb {
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        // SAFETY: the destination is `N` writable bytes, and the helper checks the frame's bounds,
-        // also where the bytes lie outside the linear part.
-        let result = unsafe {
-            bpf_skb_load_bytes(self.raw.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
-        };
-        (result == 0).then_some(bytes)
+    fn load<T: FromBytes + Copy>(&self, offset: u32) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        let size = size_of::<T>() as u32;
+        // SAFETY: the destination is `size` writable bytes, and the helper checks the frame's
+        // bounds, also where the bytes lie outside the linear part.
+        let result =
+            unsafe { bpf_skb_load_bytes(self.raw.cast(), offset, value.as_mut_ptr().cast(), size) };
+        if result != 0 {
+            return None;
+        }
+        // SAFETY: the helper has written every byte, and any bytes are a `T`.
+        Some(unsafe { value.assume_init() })
     }
 
     #[inline(always)]
