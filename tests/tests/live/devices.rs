@@ -2,6 +2,11 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -17,6 +22,7 @@ use sluice_tests::{
 use crate::{
     exchange::{Heard, Then, hear, say},
     leaks::Leaks,
+    socket::Wire,
     support::{PATIENCE, eventually, ip6, recipe, status},
 };
 
@@ -147,6 +153,77 @@ fn h6_a_device_is_policed_when_it_appears_and_when_it_comes_back() {
         }
         plugged.unplug();
         eventually("the device is forgotten", || !is_judged(&lab, "lan7"));
+    }
+    assert_eq!(leaks.leaked(), 0);
+}
+
+/// A link without link headers, from one namespace to another.
+struct Tunnel {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Tunnel {
+    /// Makes devices of this name in both.
+    fn new(near: &Netns, far: &Netns, device: &str) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let [near, far] = [near, far].map(|netns| {
+            let wire = Arc::new(Wire::tun(netns, device));
+            // One that is down takes nothing: both are up before anything is carried.
+            netns.ip(&format!("link set {device} up"));
+            wire
+        });
+        let carry = |from: &Arc<Wire>, to: &Arc<Wire>| {
+            let (from, to, stop) = (Arc::clone(from), Arc::clone(to), Arc::clone(&stop));
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let glance = Duration::from_millis(20);
+                    if let Some(packet) = from.find(glance, |found| Some(found.frame.clone())) {
+                        to.send(&packet);
+                    }
+                }
+            })
+        };
+        let threads = vec![carry(&near, &far), carry(&far, &near)];
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            assert!(ended.is_ok() || thread::panicking(), "the tunnel broke");
+        }
+    }
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn a_device_without_link_headers_is_policed_like_any_other() {
+    let lab = Lab::new();
+    let _tunnel = Tunnel::new(lab.gateway(), lab.client(), "tun0");
+    let config = recipe().replace("[gateway]", "[gateway]\nlan = [\"lan0\", \"tun0\"]");
+    let _daemon = lab.run_sluice(&config);
+    let leaks = Leaks::watch(&lab);
+    assert!(is_judged(&lab, "tun0"));
+    let [g4, g6] = Family::ALL.map(|family| family.on_lan(9, 1));
+    let [c4, c6] = Family::ALL.map(|family| family.on_lan(9, 0x20));
+    for (netns, v4, v6) in [(lab.gateway(), g4, g6), (lab.client(), c4, c6)] {
+        netns.ip(&format!(
+            "addr add {v4}/24 dev tun0
+             addr add {v6}/64 dev tun0 nodad"
+        ));
+    }
+    lab.client().ip(&format!(
+        "rule add from {c4} lookup 9
+         route add default dev tun0 table 9
+         route add ::/0 dev tun0 table 9"
+    ));
+    ip6(lab.client(), &format!("rule add from {c6} lookup 9"));
+    for client in [c4, c6] {
+        is_policed(&lab, lab.client(), client);
     }
     assert_eq!(leaks.leaked(), 0);
 }

@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     net::{Shutdown, SocketAddr},
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +20,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::{
     craft::{self, ALPN, ECH, Hello, SERVER_NAME, VERSIONS, outer_ech, prefixed, server_names},
     exchange::{Heard, Then, hear, say},
+    raw::RawClient,
     support::{PATIENCE, connect, eventually, flows},
 };
 
@@ -145,27 +145,34 @@ fn b1_a_hello_in_segments_of_one_byte() {
 #[ignore = "root: cargo xtask test"]
 fn b1_segments_out_of_order_and_again() {
     let world = World::new();
-    let mut tc = Command::new("tc");
-    tc.args(["qdisc", "add", "dev", "eth0", "root", "netem"])
-        .args([
-            "delay",
-            "3ms",
-            "reorder",
-            "40%",
-            "duplicate",
-            "20%",
-            "loss",
-            "5%",
-        ]);
-    let output = world.lab.client().output(&mut tc);
-    if !output.status.success() {
-        // A kernel without netem: what it would do is done by the segments' own timing then.
-        eprintln!("no netem: {}", String::from_utf8_lossy(&output.stderr));
-    }
     let named = hello::genuine("news.example", &["h2"]);
-    for size in [1, 40, 333] {
-        let pieces: Vec<&[u8]> = named.chunks(size).collect();
-        world.passes("reordered", &pieces, Duration::ZERO);
+    for origin in &world.origins {
+        let to = origin.address();
+        for (round, size) in [1, 7, 100, 400].into_iter().enumerate() {
+            let port = 50_000 + u16::try_from(round).unwrap();
+            let from = SocketAddr::new(Family::of(to.ip()).other(), port);
+            let client = RawClient::connect(&world.lab, from, to);
+            let pieces: Vec<(usize, &[u8])> = named
+                .chunks(size)
+                .enumerate()
+                .map(|(number, piece)| (number * size, piece))
+                .collect();
+            // The last first, every third again, and some that overlap.
+            for (number, (at, piece)) in pieces.iter().enumerate().rev() {
+                client.say_at(*at, piece);
+                if number % 3 == 0 {
+                    client.say_at(*at, piece);
+                    let end = named.len().min(at + 2 * size);
+                    client.say_at(*at, &named[*at..end]);
+                }
+            }
+            let all = origin.wait_until(PATIENCE, |all| {
+                all.get(round)
+                    .is_some_and(|one| one.bytes.len() >= named.len())
+            });
+            assert_eq!(all.len(), round + 1, "segments of {size}");
+            assert!(all[round].bytes == named, "segments of {size}: other bytes");
+        }
     }
 }
 

@@ -19,9 +19,16 @@ mod hellos;
 mod leaks;
 mod observe;
 mod ordinary;
+mod raw;
 mod recipe;
 mod refusals;
 mod reload;
+#[expect(
+    dead_code,
+    reason = "of all that it can do, tun devices are wanted here"
+)]
+#[path = "../wire/socket.rs"]
+mod socket;
 mod steering;
 mod support;
 mod tap;

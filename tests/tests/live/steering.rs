@@ -13,7 +13,7 @@ use sluice_tests::{
     family::Family,
     lab::Lab,
     netns::Netns,
-    packet::{Packet, Tcp, flag},
+    packet::{Tcp, flag},
     peer::Peer,
     pki::Pki,
 };
@@ -22,6 +22,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     exchange::{End, Heard, Then, echoed, hear, say},
     leaks::Leaks,
+    raw,
     support::{self, OPEN, PATIENCE, connect, eventually, ip6, packets},
     tools,
 };
@@ -204,17 +205,6 @@ fn a16_neither_loopback_nor_metadata_can_be_reached_through_it() {
     );
 }
 
-/// Sends packets that no socket of the client's would, from its namespace.
-fn send_raw(lab: &Lab, to: SocketAddr, packet: &Packet) {
-    // IPPROTO_RAW: what is written begins with the IP header.
-    let socket = lab
-        .client()
-        .run(|| Socket::new(Domain::for_address(to), Type::RAW, Some(255.into())))
-        .unwrap();
-    let to = SocketAddr::new(to.ip(), 0);
-    socket.send_to(&packet.datagram(), &to.into()).unwrap();
-}
-
 #[test]
 #[ignore = "root: cargo xtask test"]
 fn a10_stray_packets_reach_no_origin() {
@@ -233,7 +223,7 @@ fn a10_stray_packets_reach_no_origin() {
         ] {
             for to in [open, steered] {
                 let segment = Tcp::new(from, to, flags).payload(b"stray").packet();
-                send_raw(&lab, to, &segment);
+                raw::send(&lab, to, &segment);
             }
         }
     }
