@@ -109,8 +109,8 @@ fn main() -> Result<()> {
             busy: cli.busy,
         },
     };
-    let runs = comparison.run(&programs)?;
-    let report = Report::new(&comparison, runs);
+    let (runs, live) = comparison.run(&programs)?;
+    let report = Report::new(&comparison, runs, live);
     if let Some(path) = cli.json {
         fs::write(&path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| path.display().to_string())?;

@@ -6,6 +6,7 @@
 //! taken within a round. A round whose figures cannot be trusted is void, says why, and is repeated
 //! a bounded number of times.
 
+pub mod live;
 pub mod net;
 pub mod plan;
 pub mod report;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{
+    live::Cost,
     plan::{Case, Way},
     run::{Comparison, Run},
 };
@@ -43,6 +44,8 @@ pub struct Report {
     pub void: Vec<String>,
     /// The tables.
     pub lines: Vec<Line>,
+    /// What the attached programs cost.
+    pub live: Vec<Cost>,
     /// Every measurement.
     pub runs: Vec<Run>,
 }
@@ -55,7 +58,7 @@ fn round_of(run: &Run) -> (Case, usize) {
 impl Report {
     /// Sums up the rounds that count; of a case without any, there is no line.
     #[must_use]
-    pub fn new(comparison: &Comparison, runs: Vec<Run>) -> Self {
+    pub fn new(comparison: &Comparison, runs: Vec<Run>, live: Vec<Cost>) -> Self {
         let bad: Vec<(Case, usize)> = runs
             .iter()
             .filter(|run| run.objection.is_some())
@@ -86,6 +89,7 @@ impl Report {
             seconds: comparison.seconds,
             void,
             lines,
+            live,
             runs,
         }
     }
@@ -113,6 +117,19 @@ impl Report {
                 cost(line.case, line.machine_cpu),
                 line.value.count,
             );
+        }
+        if !self.live.is_empty() {
+            text.push_str(
+                "\n| attached program, packets from the client | ns a run |\n|---|---|\n",
+            );
+            for cost in &self.live {
+                let end = match cost.way {
+                    Way::Sluice => "given to a socket",
+                    _ => "passed",
+                };
+                let nanoseconds = cost.nanoseconds;
+                let _ = writeln!(text, "| {}, {end} | {nanoseconds:.0} |", cost.case);
+            }
         }
         if !self.void.is_empty() {
             text.push_str("\nVoid:\n\n");
@@ -321,6 +338,7 @@ mod tests {
                 bulk(3, Way::Sluice, 8.0, None),
                 bulk(3, Way::Direct, 20.0, None),
             ],
+            Vec::new(),
         );
         let line = &report.lines[1];
         let ratio = line.to_direct.unwrap();

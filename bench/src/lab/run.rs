@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
+    live::{self, Cost},
     net::Janitor,
     plan::{Case, Limits, Way},
     way::{Programs, Stand},
@@ -45,12 +46,13 @@ pub struct Run {
 }
 
 impl Comparison {
-    /// Measures everything. Of a void round every run is kept, and none counts.
+    /// Measures everything, and what the attached programs cost where both ways over them are
+    /// wanted. Of a void round every run is kept, and none counts.
     ///
     /// # Errors
     ///
     /// A gateway does not come up, or the load tool fails twice in the same place.
-    pub fn run(&self, programs: &Programs) -> Result<Vec<Run>> {
+    pub fn run(&self, programs: &Programs) -> Result<(Vec<Run>, Vec<Cost>)> {
         let mut janitor = Janitor::new()?;
         let mut stands: Vec<Stand> = Vec::new();
         for way in &self.ways {
@@ -83,9 +85,17 @@ impl Comparison {
                 runs.extend(found);
             }
         }
+        let both = [Way::Sluice, Way::Passed];
+        let costs = match stands.iter_mut().find(|stand| stand.serves(Way::Sluice)) {
+            Some(stand) if both.iter().all(|way| self.ways.contains(way)) => {
+                live::measure(stand, self.rounds, self.seconds)
+                    .context("timing the attached programs")?
+            }
+            _ => Vec::new(),
+        };
         // Gateways unload while their namespaces still stand.
         drop(stands);
-        Ok(runs)
+        Ok((runs, costs))
     }
 
     fn round(&self, stands: &mut [Stand], case: Case, round: usize) -> Result<Vec<Run>> {
