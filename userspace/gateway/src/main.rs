@@ -8,7 +8,12 @@ use sluice_gateway::commands::Command;
 
 /// Linux egress gateway: decides per user what may leave, without decrypting what it need not.
 #[derive(Parser)]
-#[command(name = "sluice", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "sluice",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
