@@ -58,6 +58,16 @@ impl Lab {
     /// When the configuration is not TOML or the program is not built.
     #[must_use]
     pub fn start_sluice(&self, config: &str) -> Sluice {
+        self.start_sluice_with(config, &[])
+    }
+
+    /// Starts `sluice run` with more options and does not wait.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration is not TOML or the program is not built.
+    #[must_use]
+    pub fn start_sluice_with(&self, config: &str, options: &[&str]) -> Sluice {
         let config = self.write_config(config);
         let log = self.dir().join("sluice.log");
         // A daemon that is started again goes on writing to the same log.
@@ -69,6 +79,7 @@ impl Lab {
         let mut command = Command::new(sluice_binary());
         command.arg("run").arg("--config").arg(&config);
         command
+            .args(options)
             .current_dir(self.dir())
             .stdin(Stdio::null())
             .stdout(out)

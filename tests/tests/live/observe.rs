@@ -232,3 +232,18 @@ fn status_tells_machines_everything() {
         said(&output)
     );
 }
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn the_kernel_programs_tell_of_refusals_when_asked() {
+    let lab = Lab::new();
+    let mut daemon = lab.start_sluice_with(&recipe(), &["--kernel-log"]);
+    daemon.wait_ready();
+    for family in Family::ALL {
+        let native = family.origin_at(66, 33_033);
+        let (outcome, _) = dial::ask(lab.client(), family.other(), native, b"native", PATIENCE);
+        assert!(!outcome.is_answered());
+        let told = format!("{} port 33033", native.ip());
+        eventually("the refusal is told", || daemon.log().contains(&told));
+    }
+}

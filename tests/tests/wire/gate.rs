@@ -188,6 +188,7 @@ fn close(lab: &Lab) -> Steering {
             table: 5100,
         },
         policy: World::default().compile(1),
+        log: sluice_steer::KernelLog::Off,
     };
     std::fs::create_dir_all(&options.state_dir).unwrap();
     lab.gateway().run(|| {

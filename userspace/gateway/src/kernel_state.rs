@@ -4,7 +4,9 @@ use std::{future::Future, path::Path};
 
 use anyhow::Context;
 use sluice_policy::kernel::KernelError;
-use sluice_steer::{LanPatterns, Routing, StartOptions, UnloadOptions, doctor::DoctorOptions};
+use sluice_steer::{
+    KernelLog, LanPatterns, Routing, StartOptions, UnloadOptions, doctor::DoctorOptions,
+};
 
 use crate::config::{self, Config};
 
@@ -33,6 +35,7 @@ pub fn start_options(config: &Config) -> Result<StartOptions, KernelError> {
         routing: routing(config),
         // The number is given anew when the policy is written: the kernel may hold one already.
         policy: config.kernel_policy(1)?,
+        log: KernelLog::Off,
     })
 }
 

@@ -69,6 +69,9 @@ pub enum Error {
         #[source]
         source: Box<MapError>,
     },
+    /// What the kernel programs say cannot be read.
+    #[error("cannot listen to the kernel programs")]
+    KernelLog(#[source] io::Error),
     /// The object lacks a map or a program that this version needs: it was built from other
     /// sources.
     #[error("the kernel object has no {0}: build it from the same sources as this binary")]

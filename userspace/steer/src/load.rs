@@ -11,7 +11,7 @@ use sluice_abi::{
     map::{self, MapSpec},
 };
 
-use crate::{Error, LinkType, PinDir, maps::array, object::object};
+use crate::{Error, KernelLog, LinkType, PinDir, kernel_log, maps::array, object::object};
 
 /// Load-time constant of the object: the [`LinkType`].
 const LINK_TYPE: &str = "LINK_TYPE";
@@ -22,17 +22,19 @@ const REPLAY: &str = "REPLAY";
 #[derive(Debug)]
 pub(crate) struct Loader {
     pins: PinDir,
+    log: KernelLog,
     loaded: BTreeMap<LinkType, Ebpf>,
 }
 
 impl Loader {
     /// Makes or adopts the pinned maps and loads the programs for Ethernet.
-    pub(crate) fn new(pins: PinDir) -> Result<Self, Error> {
+    pub(crate) fn new(pins: PinDir, log: KernelLog) -> Result<Self, Error> {
         object()?;
         pins.check()?;
         pins.create()?;
         let mut loader = Self {
             pins,
+            log,
             loaded: BTreeMap::new(),
         };
         loader.ensure(LinkType::Ethernet)?;
@@ -48,7 +50,11 @@ impl Loader {
     fn ensure(&mut self, link_type: LinkType) -> Result<&mut Ebpf, Error> {
         // Not the entry API: loading can fail.
         if !self.loaded.contains_key(&link_type) {
-            let object = load_object(link_type, Purpose::Live(&self.pins))?;
+            let purpose = Purpose::Live(&self.pins, self.log);
+            let mut object = load_object(link_type, purpose)?;
+            if self.log != KernelLog::Off {
+                kernel_log::follow(&mut object)?;
+            }
             self.loaded.insert(link_type, object);
         }
         self.loaded
@@ -70,7 +76,7 @@ impl Loader {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose<'a> {
     /// To be attached: they carry their verdict out, and share the maps pinned there.
-    Live(&'a PinDir),
+    Live(&'a PinDir, KernelLog),
     /// To be run over frames, attached to nothing, with maps of their own.
     Bench {
         /// They leave their verdict in `skb->cb` and end. There is no way to ask for this
@@ -83,11 +89,16 @@ pub(crate) enum Purpose<'a> {
 pub(crate) fn load_object(link_type: LinkType, purpose: Purpose<'_>) -> Result<Ebpf, Error> {
     let link_type = link_type as u8;
     let replay = u8::from(matches!(purpose, Purpose::Bench { replay: true }));
+    let level = match purpose {
+        Purpose::Live(_, log) => log.level(),
+        Purpose::Bench { .. } => KernelLog::Off.level(),
+    };
     let mut loader = EbpfLoader::new();
     loader
         .override_global(LINK_TYPE, &link_type, true)
-        .override_global(REPLAY, &replay, true);
-    if let Purpose::Live(pins) = purpose {
+        .override_global(REPLAY, &replay, true)
+        .override_global(kernel_log::LEVEL, &level, true);
+    if let Purpose::Live(pins, _) = purpose {
         for MapSpec { name, .. } in map::ALL {
             loader.map_pin_path(name, pins.map(name));
         }

@@ -14,8 +14,8 @@ use sluice_abi::map;
 use sluice_policy::kernel::KernelPolicy;
 
 use crate::{
-    Counters, Device, Error, EventReader, FlowFill, LanPatterns, LinkType, PinDir, Routing,
-    StateLock,
+    Counters, Device, Error, EventReader, FlowFill, KernelLog, LanPatterns, LinkType, PinDir,
+    Routing, StateLock,
     attach::{Attachment, attach},
     counters::{CounterMaps, Heartbeat, Listeners, flow_fill},
     gateway::GatewayMap,
@@ -40,6 +40,8 @@ pub struct StartOptions {
     pub routing: Routing,
     /// The policy that holds from the first packet on.
     pub policy: KernelPolicy,
+    /// Whether the programs tell of every packet that they refuse.
+    pub log: KernelLog,
 }
 
 /// A LAN device that has the programs.
@@ -106,7 +108,7 @@ impl Steering {
         Probe::collect(&options.bpffs_dir).check()?;
         let lock = StateLock::take(&options.state_dir)?;
         let pins = PinDir::new(&options.bpffs_dir);
-        let loader = Loader::new(pins.clone())?;
+        let loader = Loader::new(pins.clone(), options.log)?;
         let steering = Self(Arc::new(Inner {
             lan: options.lan.clone(),
             routing: options.routing,

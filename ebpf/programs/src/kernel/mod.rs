@@ -2,6 +2,7 @@
 
 mod answer;
 mod env;
+mod log;
 mod maps;
 mod report;
 mod skb;

@@ -9,7 +9,7 @@ use sluice_abi::{
 };
 use sluice_programs::{Judgement, Packet};
 
-use super::{env::Kernel, maps, replaying, skb::Skb};
+use super::{env::Kernel, log, maps, replaying, skb::Skb};
 
 /// Events that one CPU sends: one each millisecond, 256 at once.
 const EVENT_INTERVAL: u64 = 1_000_000;
@@ -33,6 +33,7 @@ pub(crate) fn verdict(skb: &Skb, hook: Hook, packet: &Packet, judgement: Judgeme
     count(hook, judgement, packet.length());
     if matches!(judgement.verdict(), Verdict::Drop | Verdict::Reject) && !replaying() {
         event(skb, hook, packet, judgement);
+        log::refused(skb, hook, packet, judgement);
     }
 }
 

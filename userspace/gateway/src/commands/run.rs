@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use sluice_steer::KernelLog;
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon;
@@ -14,6 +15,9 @@ pub struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "/etc/sluice/sluice.toml")]
     config: PathBuf,
+    /// Tell of every packet that the kernel programs refuse, one line each; for debugging.
+    #[arg(long)]
+    kernel_log: bool,
 }
 
 /// Runs the command.
@@ -24,13 +28,18 @@ pub struct Args {
 /// # Errors
 ///
 /// Whatever kept the daemon from serving.
-pub fn run(Args { config }: Args) -> anyhow::Result<ExitCode> {
+pub fn run(Args { config, kernel_log }: Args) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    daemon::run(&config)?;
+    let log = if kernel_log {
+        KernelLog::Refusals
+    } else {
+        KernelLog::Off
+    };
+    daemon::run(&config, log)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_abi::{Reason, Verdict};
 use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
-use sluice_steer::Steering;
+use sluice_steer::{KernelLog, StartOptions, Steering};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -43,23 +43,27 @@ const SPARE_FILES: u64 = 128;
 ///
 /// The configuration has mistakes, the machine cannot run sluice, or a socket cannot be opened.
 /// Once flows are accepted, only a worker that cannot go on is an error.
-pub fn run(file: &Path) -> anyhow::Result<()> {
+pub fn run(file: &Path, log: KernelLog) -> anyhow::Result<()> {
     let config = Config::load(file)?;
     let files = raise_file_limit();
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(file, config, files))
+    runtime.block_on(serve(file, config, files, log))
 }
 
-async fn serve(file: &Path, config: Config, files: u64) -> anyhow::Result<()> {
+async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyhow::Result<()> {
     // Asked for first: a signal from here on is an order and not the end.
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let workers = worker_count(&config);
     // Whoever may not own the kernel side is refused before it has a listener: one that shares a
     // running daemon's address would be given some of its flows.
-    let steering = Steering::start(&start_options(&config)?).await?;
+    let options = StartOptions {
+        log,
+        ..start_options(&config)?
+    };
+    let steering = Steering::start(&options).await?;
     let sockets = listeners(&config, workers)?;
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 

@@ -103,6 +103,7 @@ impl Place {
             lan: LanPatterns::new(lan.iter().copied()),
             routing: routing(),
             policy: policy(),
+            log: sluice_steer::KernelLog::Off,
         }
     }
 
