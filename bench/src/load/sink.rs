@@ -1,4 +1,4 @@
-//! The origin of all load: answers every wish of [`wire`](super::wire).
+//! The origin of all load: answers every wish of [`wire`].
 //!
 //! A few workers share the listening ports, each with an epoll set of its own; what lasts, a bulk
 //! flow, moves to a thread of its own.

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf as _, Bytes};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
@@ -40,9 +41,7 @@ pub(crate) struct Direction<'p> {
     splice_after: u64,
     bulk_after: u64,
     /// Copied bytes that the sink has not taken. Empty, and without memory, for most flows.
-    held: Vec<u8>,
-    /// How many of `held` the sink has taken.
-    sent: usize,
+    held: Bytes,
     /// Lent while bytes move.
     pipe: Option<Lent<'p>>,
     /// The source has ended.
@@ -81,8 +80,7 @@ impl<'p> Direction<'p> {
             pool,
             splice_after,
             bulk_after,
-            held: Vec::new(),
-            sent: 0,
+            held: Bytes::new(),
             pipe: None,
             ended: false,
             copy_only: false,
@@ -97,12 +95,11 @@ impl<'p> Direction<'p> {
     }
 
     /// Sends bytes that were read before the relay began; what the sink does not take is held.
-    pub(crate) fn begin(&mut self, prefix: Vec<u8>, to: &TcpStream) -> Result<(), Fault> {
-        self.sent = self.send(&prefix, to)?;
-        if self.sent < prefix.len() {
+    pub(crate) fn begin(&mut self, mut prefix: Bytes, to: &TcpStream) -> Result<(), Fault> {
+        let sent = self.send(&prefix, to)?;
+        if sent < prefix.len() {
+            prefix.advance(sent);
             self.held = prefix;
-        } else {
-            self.sent = 0;
         }
         Ok(())
     }
@@ -185,25 +182,23 @@ impl<'p> Direction<'p> {
 
     /// Gives the sink what was taken from the source before.
     fn poll_deliver(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<Result<(), Fault>> {
-        while self.sent < self.held.len() {
+        while !self.held.is_empty() {
             ready!(to.poll_write_ready(cx)).map_err(Fault::Sink)?;
-            match send_some(to, self.held.get(self.sent..).unwrap_or_default()) {
+            match send_some(to, &self.held) {
                 Ok(sent) => {
-                    self.sent += sent;
+                    self.held.advance(sent);
                     self.count_copied(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(Fault::Sink(error))),
             }
         }
-        if !self.held.is_empty() {
-            self.held = Vec::new();
-            self.sent = 0;
-        }
+        // What is empty may still keep its memory.
+        self.held = Bytes::new();
         while self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0) {
             ready!(to.poll_write_ready(cx)).map_err(Fault::Sink)?;
             self.drain(to)?;
-            if self.sent < self.held.len() {
+            if !self.held.is_empty() {
                 return self.poll_deliver(cx, to);
             }
         }
@@ -259,7 +254,8 @@ impl<'p> Direction<'p> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) if is_unsupported(&error) => {
-                self.held = pipe.take_out().map_err(|error| Fault::Sink(error.into()))?;
+                let held = pipe.take_out().map_err(|error| Fault::Sink(error.into()))?;
+                self.held = held.into();
                 self.pipe = None;
                 self.copy_only = true;
                 Ok(())
@@ -281,8 +277,9 @@ impl<'p> Direction<'p> {
             };
             let received = scratch.get(..received).unwrap_or_default();
             let sent = self.send(received, to)?;
-            self.held
-                .extend_from_slice(received.get(sent..).unwrap_or_default());
+            if let Some(rest @ [_, ..]) = received.get(sent..) {
+                self.held = Bytes::copy_from_slice(rest);
+            }
             Ok(Taken::Some)
         })
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
@@ -130,7 +131,7 @@ impl Progress {
 pub async fn relay(
     client: &TcpStream,
     origin: &TcpStream,
-    prefix: Vec<u8>,
+    prefix: impl Into<Bytes>,
     pool: &PipePool,
     options: &Options,
     progress: &Progress,
@@ -145,6 +146,7 @@ pub async fn relay(
         failed: None,
         kept_alive: false,
     };
+    let prefix = prefix.into();
     if !prefix.is_empty()
         && let Err(fault) = relay.outward.begin(prefix, origin)
     {

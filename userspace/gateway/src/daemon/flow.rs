@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::{Bytes, BytesMut};
 use sluice_abi::Reason;
 use sluice_peek::NotTls;
 use sluice_policy::{BlockKind, Decision, Facts, Outcome, RuleId, Stage};
@@ -48,7 +49,7 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
     if let Some(reason) = worker.shared.guard.refuses(flow.destination) {
         return flow.refuse(reason);
     }
-    let mut bytes = Vec::new();
+    let mut bytes = BytesMut::new();
     match flow.judge(&client, &mut bytes).await {
         Judgement::Block(kind) => {
             // Apart, so that the flows that last do not carry its buffer.
@@ -56,7 +57,7 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
             flow.end = Some(flow.reason);
         }
         Judgement::Allow => {
-            flow.end = Some(flow.carry(client, bytes).await);
+            flow.end = Some(flow.carry(client, bytes.freeze()).await);
         }
         Judgement::Gone => flow.end = Some(Reason::ClientReset),
     }
@@ -117,7 +118,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Finds out what the policy says, looking no deeper than it must.
-    async fn judge(&mut self, client: &TcpStream, bytes: &mut Vec<u8>) -> Judgement {
+    async fn judge(&mut self, client: &TcpStream, bytes: &mut BytesMut) -> Judgement {
         let generation = Arc::clone(&self.generation);
         let opened = Facts::opened(
             self.client.ip(),
@@ -187,7 +188,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Connects to the origin and relays; returns why it ended.
-    async fn carry(&mut self, client: Leg, bytes: Vec<u8>) -> Reason {
+    async fn carry(&mut self, client: Leg, bytes: Bytes) -> Reason {
         let began = Instant::now();
         let options = DialOptions {
             mark: self.worker.shared.mark,

@@ -5,6 +5,7 @@ use std::io;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use sluice_peek::{End, Hello, HelloReader, NotTls, Peek};
 use sluice_splice::try_receive;
 use tokio::net::TcpStream;
@@ -27,7 +28,7 @@ pub(crate) enum First {
 /// that reset the connection is an error.
 pub(crate) async fn read_first(
     client: &TcpStream,
-    bytes: &mut Vec<u8>,
+    bytes: &mut BytesMut,
     limits: &Limits,
 ) -> io::Result<First> {
     let mut reader = HelloReader::new(limits.hello);
@@ -67,7 +68,7 @@ pub(crate) struct Limits {
 }
 
 /// Appends what is there; 0 at the end of the stream.
-async fn read_some(client: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+async fn read_some(client: &TcpStream, bytes: &mut BytesMut) -> io::Result<usize> {
     poll_fn(|cx| {
         loop {
             ready!(client.poll_read_ready(cx))?;
