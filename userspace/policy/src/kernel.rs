@@ -1,6 +1,6 @@
 //! What is decided per packet, compiled into the tables of `sluice-abi`.
 //!
-//! [`Egress`] and [`Steer`] are the two sections of the configuration, typed. [`judge`] says what
+//! [`Egress`] and [`Steer`] are the two sections of the configuration, typed. [`judge()`] says what
 //! they mean, slowly and plainly; [`compile`] says the same as tables that the kernel programs read
 //! in constant time. The order of judgement: [`Egress::rules`], the first that matches; steered
 //! ports (TCP, outwards); QUIC (UDP 443, outwards); the pass lists; the block lists; the default.

@@ -2,7 +2,7 @@
 //!
 //! This is the only crate that knows aya and netlink. [`Steering`] is the kernel side in force:
 //! [`Steering::start`] closes the gate for a daemon, [`Steering::load_only`] closes it without one,
-//! [`unload`] alone opens it. Whatever this process does, or however it ends, programs, maps,
+//! [`unload()`] alone opens it. Whatever this process does, or however it ends, programs, maps,
 //! routes and rules stay: everything that keeps the gate closed is pinned or belongs to the kernel.
 //!
 //! Data flows one way: a [`KernelPolicy`](sluice_policy::kernel::KernelPolicy) is written into the idle half of the pinned maps and

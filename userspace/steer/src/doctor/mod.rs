@@ -1,6 +1,6 @@
 //! Looks for what would keep sluice from working on this machine, and names the cure.
 //!
-//! [`Snapshot::collect`] reads the machine and changes nothing; [`examine`] is a pure function of
+//! [`Snapshot::collect`] reads the machine and changes nothing; [`examine()`] is a pure function of
 //! the snapshot.
 
 mod examine;
