@@ -52,6 +52,8 @@ enum Kind {
 
 const STEERED: u16 = 443;
 const PASSED: u16 = 8443;
+/// Where sluice tells how it is.
+const ADMIN: &str = "127.0.0.1:9443";
 
 impl Stand {
     /// Whether a way leads over the same stand as another.
@@ -142,7 +144,7 @@ impl Stand {
             probe.args(["load", "setup", &address]);
             probe.args(["--seconds", "0.02", "--warm-up", "0"]);
             self.come_from(&mut probe);
-            let Err(error) = output(&mut probe) else {
+            let Err(error) = self.ready().and_then(|()| output(&mut probe)) else {
                 return Ok(());
             };
             let alive = self.middle.as_mut().is_none_or(Running::alive);
@@ -153,6 +155,17 @@ impl Stand {
             }
             thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Fails until sluice says that it serves: before its programs are attached, flows come through
+    /// unsteered, and those that go on then are nobody's.
+    fn ready(&self) -> Result<()> {
+        if self.kind != Kind::Sluice {
+            return Ok(());
+        }
+        let mut ask = self.net.command(Place::Gateway, "curl");
+        ask.args(["-fsS", "-o", "/dev/null"]);
+        output(ask.arg(format!("http://{ADMIN}/readyz"))).map(drop)
     }
 
     /// Runs one case.
@@ -256,7 +269,7 @@ tls = ["{STEERED}"]
 default = "allow"
 
 [admin]
-listen = ["127.0.0.1:9443"]
+listen = ["{ADMIN}"]
 "#,
         state = state.display(),
         pins = pins.display(),
