@@ -1,5 +1,7 @@
 //! `cargo xtask bench`.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
@@ -38,7 +40,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::run(&[setup::For::Kernel, setup::For::Lab, setup::For::Bench])?;
     sluice_ebpf_build::build(&repo::root()).context("building the kernel object")?;
     if args.which != Which::Lab {
-        repo::run(repo::cargo(&["bench", "--package", "sluice-bench"]).args(micro(args)))?;
+        let bench = ["bench", "--package", "sluice-bench"];
+        repo::run(repo::cargo(&bench).args(args.micro()))?;
+        repo::run(&mut release("bpf"))?;
     }
     if args.which != Which::Micro {
         let build = [
@@ -49,27 +53,34 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "--bins",
         ];
         repo::run(&mut repo::cargo(&build))?;
-        let mut lab = repo::cargo(&[
-            "run",
-            "--release",
-            "--package",
-            "sluice-bench",
-            "--bin",
-            "lab",
-            "--",
-        ]);
+        let mut lab = release("lab");
         lab.env("SLUICE_BIN", repo::target_dir().join("release/sluice"));
         repo::run(lab.args(&args.more))?;
     }
     Ok(())
 }
 
-/// What is left over on the command line belongs to the lab unless only the others are asked for.
-fn micro(args: &Args) -> Vec<&str> {
-    let more = if args.which == Which::Micro {
-        args.more.as_slice()
-    } else {
-        &[]
-    };
-    more.iter().map(String::as_str).collect()
+impl Args {
+    /// What is left over on the command line belongs to the lab unless only the others are asked
+    /// for.
+    fn micro(&self) -> &[String] {
+        if self.which == Which::Micro {
+            &self.more
+        } else {
+            &[]
+        }
+    }
+}
+
+/// A program of the bench crate, ready for its arguments.
+fn release(program: &str) -> Command {
+    repo::cargo(&[
+        "run",
+        "--release",
+        "--package",
+        "sluice-bench",
+        "--bin",
+        program,
+        "--",
+    ])
 }

@@ -67,6 +67,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "haproxy",
+        package: "haproxy",
+        needed_for: For::Bench,
+    },
+    Program {
         name: "valgrind",
         package: "valgrind",
         needed_for: For::Bench,
