@@ -169,15 +169,38 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, link: Link, packet: &mut Packet) -> R
         Link::Layer3 => {
             let first: u8 = frame.load(0).ok_or(Reason::PacketTruncated)?;
             match first >> 4 {
-                4 => (0x0800, 0),
-                6 => (0x86dd, 0),
+                4 => (IPV4, 0),
+                6 => (IPV6, 0),
                 _ => return Err(Reason::BadHeader),
             }
         }
     };
+    from_network(frame, ethertype, network, packet)
+}
+
+/// EtherTypes of the two families.
+pub const IPV4: u16 = 0x0800;
+/// See [`IPV4`].
+pub const IPV6: u16 = 0x86dd;
+
+/// Bytes of an Ethernet header without tags.
+pub const ETHERNET: u32 = 14;
+
+/// Reads the headers from the network header on, where the caller knows what that is.
+///
+/// # Errors
+///
+/// Those of [`parse`].
+#[inline(always)]
+pub fn from_network<B: Bytes + ?Sized>(
+    frame: &B,
+    ethertype: u16,
+    network: u32,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     match ethertype {
-        0x0800 => ip::v4(frame, network, packet)?,
-        0x86dd => ip::v6(frame, network, packet)?,
+        IPV4 => ip::v4(frame, network, packet)?,
+        IPV6 => ip::v6(frame, network, packet)?,
         _ => return Err(Reason::NotIp),
     }
     if packet.fragment as u8 == Fragment::Later as u8 {
@@ -197,7 +220,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, link: Link, packet: &mut Packet) -> R
 #[inline(always)]
 fn ethernet<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, u32), Reason> {
     let mut ethertype = u16::from_be(frame.load(12).ok_or(Reason::PacketTruncated)?);
-    let mut offset = 14;
+    let mut offset = ETHERNET;
     if is_vlan(ethertype) {
         ethertype = u16::from_be(frame.load(offset + 2).ok_or(Reason::PacketTruncated)?);
         offset += 4;
@@ -213,8 +236,7 @@ fn ethernet<B: Bytes + ?Sized>(frame: &B) -> Result<(u16, u32), Reason> {
 }
 
 /// Reads ports and flags, and checks that the transport header lies inside the packet.
-// A frame of its own: the verifier gives a chain of calls 512 bytes of stack.
-#[cfg_attr(target_arch = "bpf", inline(never))]
+#[inline(always)]
 fn transport<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
     let short = if packet.fragment as u8 == Fragment::First as u8 {
         Reason::FragmentShort

@@ -43,12 +43,22 @@ fn replaying() -> bool {
 
 #[inline(always)]
 fn parsed(skb: &Skb, hook: Hook) -> Result<&'static Packet, Reason> {
-    let link = if constant(&LINK_TYPE) == 0 {
+    let packet = skb::scratch(hook).ok_or(Reason::PacketTruncated)?;
+    let ethernet = constant(&LINK_TYPE) == 0;
+    // On its way in the stack has read the link header: a frame that it takes for IP has no tag
+    // in the way. On its way out, or where there is a tag left, the bytes are asked.
+    if ethernet && matches!(hook, Hook::LanIngress) {
+        let ethertype = skb.ethertype();
+        if matches!(ethertype, parse::IPV4 | parse::IPV6) {
+            parse::from_network(skb, ethertype, parse::ETHERNET, packet)?;
+            return Ok(packet);
+        }
+    }
+    let link = if ethernet {
         Link::Ethernet
     } else {
         Link::Layer3
     };
-    let packet = skb::scratch(hook).ok_or(Reason::PacketTruncated)?;
     parse::parse(skb, link, packet)?;
     Ok(packet)
 }

@@ -76,6 +76,13 @@ impl Skb {
         unsafe { (*self.raw).ifindex }
     }
 
+    /// EtherType of what the link header and its tags lead to.
+    #[inline(always)]
+    pub(crate) fn ethertype(&self) -> u16 {
+        // SAFETY: as for `frame_length`.
+        u16::from_be(unsafe { (*self.raw).protocol } as u16)
+    }
+
     /// Whether the link layer addressed the frame to this host alone: `PACKET_HOST`.
     #[inline(always)]
     pub(crate) fn is_for_this_host(&self) -> bool {
