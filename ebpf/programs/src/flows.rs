@@ -24,10 +24,10 @@ const HAND_HARD: usize = 16;
 pub fn find<E: Env>(env: &E, policy: Policy<'_>, packet: &Packet) -> Option<Judgement> {
     let ends = &packet.ends;
     if let Some(cell) = env.established(&ends.key) {
-        return established(env, policy, packet, ends, &cell);
+        return established(env, policy, packet, &cell);
     }
     match env.embryonic(&ends.key) {
-        Some(cell) => embryonic(env, policy, packet, ends, &cell),
+        Some(cell) => embryonic(env, policy, packet, &cell),
         None => None,
     }
 }
@@ -81,9 +81,9 @@ fn established<E: Env>(
     env: &E,
     policy: Policy<'_>,
     packet: &Packet,
-    ends: &Ends,
     cell: &E::Flow<'_>,
 ) -> Option<Judgement> {
+    let ends = &packet.ends;
     let now = env.now();
     let before = cell.get();
     if before.is_expired(ends.key.protocol, now) || reopens(&before, packet) {
@@ -99,7 +99,7 @@ fn established<E: Env>(
         }
         after.generation = policy.cell.generation;
     }
-    after.flags |= ending(&before, packet, ends);
+    after.flags |= ending(&before, packet);
     if now > before.seen && now - before.seen > FlowEntry::TOUCH_NS {
         after.seen = now;
     }
@@ -117,9 +117,9 @@ fn embryonic<E: Env>(
     env: &E,
     policy: Policy<'_>,
     packet: &Packet,
-    ends: &Ends,
     cell: &E::Flow<'_>,
 ) -> Option<Judgement> {
+    let ends = &packet.ends;
     let now = env.now();
     let mut entry = cell.get();
     if entry.is_expired(ends.key.protocol, now) || reopens(&entry, packet) {
@@ -135,7 +135,7 @@ fn embryonic<E: Env>(
         entry.generation = policy.cell.generation;
     }
     entry.seen = now;
-    entry.flags |= ending(&entry, packet, ends);
+    entry.flags |= ending(&entry, packet);
     if sent_by_initiator(&entry, ends) {
         cell.set(entry);
         return Some(Judgement::pass(Reason::Flow));
@@ -146,11 +146,11 @@ fn embryonic<E: Env>(
 
 /// The flag bits that the packet adds: FIN by side, RST.
 #[inline(always)]
-const fn ending(entry: &FlowEntry, packet: &Packet, ends: &Ends) -> u32 {
+const fn ending(entry: &FlowEntry, packet: &Packet) -> u32 {
     let mut flags = 0;
     if packet.protocol == protocol::TCP {
         if packet.tcp_flags & tcp::FIN != 0 {
-            flags |= if sent_by_initiator(entry, ends) {
+            flags |= if sent_by_initiator(entry, &packet.ends) {
                 FlowEntry::FLAG_FIN_INITIATOR
             } else {
                 FlowEntry::FLAG_FIN_RESPONDER
