@@ -8,9 +8,9 @@ use crate::fingerprint::{Input, Ja4};
 use crate::host::HostName;
 use crate::version::Versions;
 
-const RANDOM_LEN: usize = 32;
-const SESSION_ID_MAX: usize = 32;
-const SSL30: u16 = 0x0300;
+pub(crate) const RANDOM_LEN: usize = 32;
+pub(crate) const SESSION_ID_MAX: usize = 32;
+pub(crate) const SSL30: u16 = 0x0300;
 
 /// What a client says of itself and of the server it wants, before anything is encrypted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,25 +38,13 @@ pub struct Hello {
 impl Hello {
     /// The hello in the body of a message, or `None` where it is malformed.
     pub(crate) fn parse(body: &[u8], consumed: usize) -> Option<Self> {
-        let mut cursor = Cursor::new(body);
-        let legacy_version = cursor.u16()?;
-        if legacy_version < SSL30 {
-            return None;
-        }
-        cursor.take(RANDOM_LEN)?;
-        if cursor.vec8()?.len() > SESSION_ID_MAX {
-            return None;
-        }
+        let fields = Fields::parse(body)?;
+        let legacy_version = fields.legacy_version;
         let mut ciphers = Codes::new();
-        ciphers.extend(code_list(cursor.vec16()?)?);
-        if cursor.vec8()?.is_empty() {
-            return None;
-        }
-        let mut extensions = if cursor.is_empty() {
-            Extensions::none(legacy_version)
-        } else {
-            let block = cursor.vec16()?;
-            Extensions::parse(legacy_version, cursor.end(block)?)?
+        ciphers.extend(code_list(fields.ciphers)?);
+        let mut extensions = match fields.extensions {
+            None => Extensions::none(legacy_version),
+            Some(block) => Extensions::parse(legacy_version, block)?,
         };
         let ja4 = Ja4::new(&Input {
             version: extensions.highest_listed.unwrap_or(legacy_version),
@@ -74,6 +62,39 @@ impl Hello {
             session_offered: extensions.session_offered,
             ja4,
             consumed,
+        })
+    }
+}
+
+/// A hello taken apart, its lists as they are on the wire.
+pub(crate) struct Fields<'a> {
+    pub(crate) legacy_version: u16,
+    pub(crate) session_id: &'a [u8],
+    pub(crate) ciphers: &'a [u8],
+    pub(crate) compressions: &'a [u8],
+    /// `None` where the hello ends before them.
+    pub(crate) extensions: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields in the body of a message, or `None` where it is malformed.
+    pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(body);
+        let legacy_version = cursor.u16()?;
+        cursor.take(RANDOM_LEN)?;
+        let session_id = cursor.vec8()?;
+        let ciphers = cursor.vec16()?;
+        let compressions = cursor.vec8()?;
+        let extensions = cursor.extension_block()?;
+        let valid = legacy_version >= SSL30
+            && session_id.len() <= SESSION_ID_MAX
+            && !compressions.is_empty();
+        valid.then_some(Self {
+            legacy_version,
+            session_id,
+            ciphers,
+            compressions,
+            extensions,
         })
     }
 }

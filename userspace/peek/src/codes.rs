@@ -43,6 +43,13 @@ impl Codes {
         codes.sort_unstable();
         codes
     }
+
+    pub(crate) fn any_repeated(&mut self) -> bool {
+        self.sorted().windows(2).any(|pair| match pair {
+            [a, b] => a == b,
+            _ => false,
+        })
+    }
 }
 
 impl Extend<u16> for Codes {

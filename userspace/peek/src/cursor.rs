@@ -43,6 +43,21 @@ impl<'a> Cursor<'a> {
         self.take(len.into())
     }
 
+    /// The block of extensions that ends a hello, `None` within where the hello ends before it
+    /// (RFC 5246 section 7.4.1.2).
+    pub(crate) fn extension_block(mut self) -> Option<Option<&'a [u8]>> {
+        if self.is_empty() {
+            return Some(None);
+        }
+        let block = self.vec16()?;
+        self.end(Some(block))
+    }
+
+    /// Type and content of the next extension of a block (RFC 8446 section 4.2).
+    pub(crate) fn extension(&mut self) -> Option<(u16, &'a [u8])> {
+        Some((self.u16()?, self.vec16()?))
+    }
+
     /// What the last read returned, if it left nothing behind.
     pub(crate) fn end<T>(self, last: T) -> Option<T> {
         self.0.is_empty().then_some(last)

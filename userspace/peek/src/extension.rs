@@ -56,8 +56,7 @@ impl<'a> Extensions<'a> {
         let mut all = Self::none(legacy_version);
         let mut cursor = Cursor::new(block);
         while !cursor.is_empty() {
-            let kind = cursor.u16()?;
-            let content = cursor.vec16()?;
+            let (kind, content) = cursor.extension()?;
             all.kinds.push(kind);
             all.read(kind, content)?;
             // RFC 8446 section 4.2.11: nothing comes after it.
@@ -66,11 +65,7 @@ impl<'a> Extensions<'a> {
             }
         }
         // RFC 8446 section 4.2: not two of one type. Readers differ in which of two they believe.
-        let repeated = all.kinds.sorted().windows(2).any(|pair| match pair {
-            [a, b] => a == b,
-            _ => false,
-        });
-        (!repeated).then_some(all)
+        (!all.kinds.any_repeated()).then_some(all)
     }
 
     fn read(&mut self, kind: u16, content: &'a [u8]) -> Option<()> {
@@ -95,14 +90,18 @@ impl<'a> Extensions<'a> {
     }
 
     fn read_versions(&mut self, content: &[u8]) -> Option<()> {
-        let mut cursor = Cursor::new(content);
-        let list = cursor.vec8()?;
-        let list = cursor.end(list)?;
-        self.versions = Versions::from_list(self.versions.legacy(), code_list(list)?);
-        let listed = code_list(list)?.filter(|version| !is_grease(*version));
+        self.versions = Versions::from_list(self.versions.legacy(), version_list(content)?);
+        let listed = version_list(content)?.filter(|version| !is_grease(*version));
         self.highest_listed = Some(listed.max().unwrap_or(0));
         Some(())
     }
+}
+
+/// The versions in a client's extension supported_versions (RFC 8446 section 4.2.1).
+pub(crate) fn version_list(content: &[u8]) -> Option<impl Iterator<Item = u16>> {
+    let mut cursor = Cursor::new(content);
+    let list = cursor.vec8()?;
+    code_list(cursor.end(list)?)
 }
 
 /// The one name of the extension server_name (RFC 6066 section 3).

@@ -5,9 +5,9 @@ use crate::not_tls::NotTls;
 /// The header of a TLS record: type, version, length (RFC 8446 section 5.1).
 pub(crate) const RECORD_HEADER: usize = 5;
 /// The content type of records that carry the handshake.
-const HANDSHAKE: u8 = 22;
+pub(crate) const HANDSHAKE: u8 = 22;
 /// The first byte of every version's code since SSL 3.0.
-const MAJOR: u8 = 3;
+pub(crate) const MAJOR: u8 = 3;
 
 /// Type, version and three lengths: a hello of SSL 2.0 is never shorter.
 const SSLV2_LEAST: usize = 9;

@@ -10,15 +10,23 @@
 //! that spans records is gathered in a buffer that grows with what arrived, never with what was
 //! announced.
 //!
-//! What is malformed is never guessed at: a name that has no single canonical form, a repeated
-//! extension or a wrong length makes the whole hello [`NotTls::Malformed`], since a gateway and an
-//! origin that read the same bytes differently are a way around every rule.
+//! Where a hello went on untouched, [`ServerHelloReader`] reads the origin's answer in the same
+//! way, judged by the [`Offer`] in the client's bytes: what was [`Chosen`], or [`NoAgreement`] with
+//! the way in which there is none. Whoever relays a hello without understanding all of it must not
+//! stand in the way of what is new (RFC 9846 section 9.3), so only what no version of TLS allows
+//! is held against an origin; an extension, cipher suite or version that is not known here is fine
+//! where the client asked for it.
+//!
+//! What is malformed in a hello is never guessed at: a name that has no single canonical form, a
+//! repeated extension or a wrong length makes the whole hello [`NotTls::Malformed`], since a
+//! gateway and an origin that read the same bytes differently are a way around every rule.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 mod alpn;
+mod answer;
 mod client_hello;
 mod codes;
 mod cursor;
@@ -28,17 +36,24 @@ mod first;
 pub mod foreign;
 mod host;
 pub mod http;
+mod no_agreement;
 mod not_tls;
+mod offer;
 pub mod quic;
 mod record;
+mod server_hello;
 mod version;
 
 pub use alpn::{Alpn, AlpnIter};
+pub use answer::{Answer, ServerHelloReader};
 pub use client_hello::Hello;
 pub use fingerprint::Ja4;
 pub use host::{HostName, HostNameError};
+pub use no_agreement::NoAgreement;
 pub use not_tls::NotTls;
+pub use offer::Offer;
 pub use record::{End, HelloReader, Peek};
+pub use server_hello::Chosen;
 pub use version::{Version, Versions};
 
 /// The limit on a hello that a gateway uses where nothing else is configured, in bytes.

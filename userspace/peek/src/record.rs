@@ -9,7 +9,7 @@ use crate::not_tls::NotTls;
 /// The most content that a record may have (RFC 8446 section 5.1).
 const RECORD_MAX: usize = 1 << 14;
 /// Type and length of a handshake message (RFC 8446 section 4).
-const MESSAGE_HEADER: usize = 4;
+pub(crate) const MESSAGE_HEADER: usize = 4;
 const CLIENT_HELLO: u8 = 1;
 
 /// What the bytes so far say of a flow.
@@ -30,9 +30,9 @@ pub enum Peek {
 /// Why no more bytes come.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum End {
-    /// The client ended its stream.
+    /// The sender ended its stream.
     Eof,
-    /// The deadline for the whole hello passed.
+    /// The deadline for the whole message passed.
     Deadline,
     /// The deadline for the first byte passed.
     SilentDeadline,
@@ -117,22 +117,33 @@ impl HelloReader {
     }
 
     fn read(&mut self, bytes: &[u8]) -> Result<Option<Hello>, NotTls> {
+        if !self.gather(bytes)? {
+            return Ok(None);
+        }
+        let hello = Hello::parse(self.body(bytes), self.at);
+        hello.map(Some).ok_or(NotTls::Malformed)
+    }
+
+    /// Takes what is there of the message, and says whether it is whole.
+    pub(crate) fn gather(&mut self, bytes: &[u8]) -> Result<bool, NotTls> {
         while self.needs() > 0 {
             if self.left == 0 && !self.open_record(bytes)? {
-                return Ok(None);
+                return Ok(false);
             }
             if !self.take(bytes)? {
-                return Ok(None);
+                return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    /// The body of the message, once [`Self::gather`] has all of it.
+    pub(crate) fn body<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
         let message = match &self.gathered {
             Some(gathered) => gathered,
             None => bytes.get(RECORD_HEADER..self.at).unwrap_or_default(),
         };
-        let hello = message
-            .get(MESSAGE_HEADER..)
-            .and_then(|body| Hello::parse(body, self.at));
-        hello.map(Some).ok_or(NotTls::Malformed)
+        message.get(MESSAGE_HEADER..).unwrap_or_default()
     }
 
     /// How many bytes the message, or while its length is not known its header, still lacks.

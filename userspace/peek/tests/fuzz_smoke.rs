@@ -1,6 +1,9 @@
-//! The fuzz target's check over mutations that are the same in every run: no nightly compiler, no
+//! The fuzz targets' checks over mutations that are the same in every run: no nightly compiler, no
 //! coverage, and so no substitute for fuzzing, but it runs with every test.
 
+#[cfg(test)]
+#[path = "check/answer.rs"]
+mod answer;
 #[cfg(test)]
 mod check;
 
@@ -8,13 +11,13 @@ mod check;
 mod tests {
     use std::path::Path;
 
-    use super::check::check;
+    use super::{answer, check};
 
     const MUTATIONS: usize = 200_000;
 
-    fn seeds() -> Vec<Vec<u8>> {
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/seeds");
-        let mut paths: Vec<_> = std::fs::read_dir(folder.join("client_hello"))
+        let mut paths: Vec<_> = std::fs::read_dir(folder.join(target))
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .collect();
@@ -57,9 +60,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn b16_no_bytes_break_a_promise() {
-        let seeds = seeds();
+    fn no_bytes_break_a_promise(target: &str, check: fn(&[u8])) {
+        let seeds = seeds(target);
         assert!(seeds.len() >= 10, "the seeds are there");
         for seed in &seeds {
             check(seed);
@@ -73,5 +75,15 @@ mod tests {
             }
             check(&bytes);
         }
+    }
+
+    #[test]
+    fn b16_hellos() {
+        no_bytes_break_a_promise("client_hello", check::check);
+    }
+
+    #[test]
+    fn b16_answers() {
+        no_bytes_break_a_promise("server_hello", answer::check);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use sluice_peek::{End, HELLO_LIMIT, Hello, HelloReader, NotTls, Peek, Version, foreign};
+use sluice_peek::{
+    Answer, Chosen, End, HELLO_LIMIT, Hello, HelloReader, NoAgreement, NotTls, Offer, Peek,
+    ServerHelloReader, Version, foreign,
+};
 
 use crate::pcap::{Flow, flows};
 
@@ -174,4 +177,129 @@ fn hello_to_a_cleartext_server() {
         return;
     };
     assert_eq!(hellos(&flows).len(), 1);
+}
+
+/// What the origin's first bytes are as an answer to the client's, `None` where those are no hello.
+fn answer(flow: &Flow) -> Option<Answer> {
+    let offer = Offer::of(&flow.sent)?;
+    let mut reader = ServerHelloReader::new(offer, HELLO_LIMIT);
+    Some(reader.finish(&flow.answered, End::Eof))
+}
+
+fn answers(flows: &[Flow]) -> Vec<Answer> {
+    flows.iter().filter_map(answer).collect()
+}
+
+fn negotiated(version: Version, cipher: u16, hello_retry: bool) -> Answer {
+    let version = version.code();
+    Answer::Negotiated(Chosen {
+        version,
+        cipher,
+        hello_retry,
+    })
+}
+
+const fn not(why: NoAgreement) -> Answer {
+    Answer::Not { why, alert: None }
+}
+
+#[test]
+fn answers_of_tls_servers() {
+    for (name, expected) in [
+        ("hrr.pcap", negotiated(Version::Tls13, 0x1302, true)),
+        (
+            "chrome-1250-tls-x25519-kyber.pcap",
+            negotiated(Version::Tls13, 0x1301, false),
+        ),
+        (
+            "tls-client-hello-frag-01.pcap",
+            negotiated(Version::Tls12, 0xc02b, false),
+        ),
+    ] {
+        if let Some(flows) = capture(name) {
+            assert_eq!(answers(&flows), [expected], "{name}");
+        }
+    }
+    if let Some(flows) = capture("tls13-ech.pcap") {
+        let answers = answers(&flows);
+        assert!(!answers.is_empty());
+        for answer in answers {
+            assert_eq!(answer, negotiated(Version::Tls13, 0x1301, false));
+        }
+    }
+}
+
+#[test]
+fn answer_of_a_cleartext_server() {
+    if let Some(flows) = capture("https-to-http.pcap") {
+        assert_eq!(answers(&flows), [not(NoAgreement::Inconsistent)]);
+    }
+}
+
+#[test]
+fn skype_answers_to_genuine_hellos() {
+    let Some(flows) = capture("skype.pcap") else {
+        return;
+    };
+    let genuine: Vec<_> = flows
+        .iter()
+        .filter(|flow| flow.server.1 == 443)
+        .filter_map(|flow| Some((flow.client.1, answer(flow)?)))
+        .collect();
+    // Three origins, or the network before them, never answer and let the client give up.
+    let silent = not(NoAgreement::OriginClosed);
+    assert_eq!(
+        genuine,
+        [
+            (50027, silent),
+            (50028, negotiated(Version::Tls10, 0xc014, false)),
+            (50029, silent),
+            (50090, silent),
+            (50128, negotiated(Version::Tls12, 0x0004, false)),
+        ]
+    );
+}
+
+/// Peers that are no TLS servers, held against the hello of a browser: such a client's flow would
+/// be relayed for the answer, while what Skype sends them is told by itself.
+#[test]
+fn skype_answers_of_peers() {
+    let (Some(skype), Some(chrome)) = (
+        capture("skype.pcap"),
+        capture("chrome-1250-tls-x25519-kyber.pcap"),
+    ) else {
+        return;
+    };
+    let browser = Offer::of(&chrome[0].sent).unwrap();
+    let held_against = |offer: &Offer, flow: &Flow| {
+        ServerHelloReader::new(offer.clone(), HELLO_LIMIT).finish(&flow.answered, End::Eof)
+    };
+    let answered = skype
+        .iter()
+        .filter(|flow| flow.server.1 == 443 && !flow.answered.is_empty());
+    let typed = |why: NotTls| {
+        let flows = answered.clone();
+        flows.filter(move |flow| peek(&flow.sent) == Peek::NotTls(why))
+    };
+
+    // Of the other peers' answers the capture has noise at most, and lacks what came before it.
+    let heads: Vec<&Flow> = typed(NotTls::Sslv2Hello).collect();
+    assert_eq!(heads.len(), 9);
+    for flow in &heads {
+        assert_eq!(flow.answered, heads[0].answered, "random and session too");
+        let answer = held_against(&browser, flow);
+        assert_eq!(answer, not(NoAgreement::Inconsistent), "RC4");
+    }
+    // The imitation breaks no rule of TLS 1.0, so an offer of RC4 does not show what it is.
+    let genuine = skype.iter().find(|flow| flow.client.1 == 50028).unwrap();
+    let rc4 = Offer::of(&genuine.sent).unwrap();
+    let answer = held_against(&rc4, heads[0]);
+    assert_eq!(answer, negotiated(Version::Tls10, 0x0005, false));
+
+    // Records without content are answered in kind.
+    let empty: Vec<&Flow> = typed(NotTls::ZeroLengthRecord).collect();
+    assert_eq!(empty.len(), 1);
+    assert_eq!(empty[0].answered[..5], *b"\x17\x03\x01\0\0");
+    let answer = held_against(&browser, empty[0]);
+    assert_eq!(answer, not(NoAgreement::Inconsistent));
 }

@@ -2,6 +2,8 @@
 
 // The attribute tells clippy that helpers belong to tests, too.
 #[cfg(test)]
+mod answer;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod differential;
@@ -13,5 +15,7 @@ mod fragmentation;
 mod hello;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod negotiation;
 #[cfg(test)]
 mod pcap;

@@ -7,12 +7,19 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
-/// What one client sent on one connection.
+/// What the two ends of one connection sent: the bytes from the first on, up to the first that the
+/// capture lacks.
 pub(crate) struct Flow {
     pub(crate) client: (Ipv4Addr, u16),
     pub(crate) server: (Ipv4Addr, u16),
-    /// The bytes from the first on, up to the first that the capture lacks.
     pub(crate) sent: Vec<u8>,
+    pub(crate) answered: Vec<u8>,
+    client_order: Order,
+    server_order: Option<Order>,
+}
+
+/// Puts the segments of one direction in order.
+struct Order {
     next: u32,
     early: Vec<(u32, Vec<u8>)>,
 }
@@ -37,14 +44,20 @@ pub(crate) fn flows(capture: &[u8]) -> Vec<Flow> {
         });
         match known {
             Some(flow) if flow.client == segment.from => {
-                let repeated_syn = begins && segment.sequence.wrapping_add(1) == flow.next;
+                let repeated_syn =
+                    begins && segment.sequence.wrapping_add(1) == flow.client_order.next;
                 if begins && !repeated_syn && !flow.sent.is_empty() {
                     flows.push(Flow::new(&segment));
                 } else {
-                    flow.take(&segment);
+                    flow.client_order.take(&segment, &mut flow.sent);
                 }
             }
-            Some(_) => {}
+            Some(flow) => {
+                let order = flow
+                    .server_order
+                    .get_or_insert_with(|| Order::new(&segment));
+                order.take(&segment, &mut flow.answered);
+            }
             None => flows.push(Flow::new(&segment)),
         }
     }
@@ -53,19 +66,29 @@ pub(crate) fn flows(capture: &[u8]) -> Vec<Flow> {
 
 impl Flow {
     fn new(segment: &Segment<'_>) -> Self {
-        let syn = u32::from(segment.flags & SYN != 0);
         let mut flow = Self {
             client: segment.from,
             server: segment.to,
             sent: Vec::new(),
-            next: segment.sequence.wrapping_add(syn),
-            early: Vec::new(),
+            answered: Vec::new(),
+            client_order: Order::new(segment),
+            server_order: None,
         };
-        flow.take(segment);
+        flow.client_order.take(segment, &mut flow.sent);
         flow
     }
+}
 
-    fn take(&mut self, segment: &Segment<'_>) {
+impl Order {
+    fn new(segment: &Segment<'_>) -> Self {
+        let syn = u32::from(segment.flags & SYN != 0);
+        Self {
+            next: segment.sequence.wrapping_add(syn),
+            early: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, segment: &Segment<'_>, bytes: &mut Vec<u8>) {
         if segment.payload.is_empty() || segment.flags & (SYN | FIN) == SYN {
             return;
         }
@@ -77,7 +100,7 @@ impl Flow {
             for (sequence, payload) in &self.early {
                 let known = self.next.wrapping_sub(*sequence) as usize;
                 if known < payload.len() {
-                    self.sent.extend(&payload[known..]);
+                    bytes.extend(&payload[known..]);
                     self.next = sequence.wrapping_add(u32::try_from(payload.len()).unwrap());
                     moved = true;
                 }
