@@ -1,40 +1,141 @@
-//! Time to decide a flow.
+//! Time to decide a flow, to compile a policy, and what peers need for the part of it that they do.
 #![expect(
     clippy::expect_used,
     reason = "rules that do not compile leave nothing to measure"
 )]
 
-use std::hint::black_box;
+use std::{collections::HashSet, hint::black_box};
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use sluice_bench::rules;
-use sluice_policy::{Policy, RuleSet};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use sluice_bench::rules::{self, Mix};
+use sluice_policy::{Decision, Facts, Policy, RuleSet, Scratch};
+
+/// Different names in a mix, half of them in no list.
+const FLOWS: usize = 65_536;
 
 fn policy(set: &RuleSet) -> Policy {
     Policy::compile(set).expect("rules that compile")
 }
 
-fn decisions(criterion: &mut Criterion) {
-    let recipe = policy(&rules::recipe().expect("the recipe"));
-    let mut group = criterion.benchmark_group("rules");
-    for (title, facts) in [
-        ("recipe, hello", rules::hello("www.site999.example")),
-        ("recipe, not TLS", rules::not_tls()),
-        ("recipe, undecided", rules::opened()),
-    ] {
-        group.bench_function(title, |bencher| {
-            bencher.iter(|| recipe.decide(black_box(&facts)));
-        });
+/// One number for a decision, so that a whole mix has a sum to be checked.
+fn code(decision: &Decision) -> u64 {
+    match decision {
+        Decision::Decided(decided) => decided.outcome.name().len() as u64,
+        Decision::Undecided(undecided) => 100 + undecided.next.map_or(0, |stage| stage as u64),
     }
-    for count in [10, 100, 1000] {
-        let hosts = policy(&rules::hosts(count).expect("rules for hosts"));
-        let facts = rules::hello("www.none.example");
-        group.bench_function(format!("{count} rules for hosts, none holds"), |bencher| {
-            bencher.iter(|| hosts.decide(black_box(&facts)));
+}
+
+/// What the slow way comes to: every rule asked by itself, every possible outcome found.
+fn expected(policy: &Policy, flows: &[Facts<'_>]) -> u64 {
+    let mut scratch = Scratch::default();
+    flows
+        .iter()
+        .map(|facts| code(&policy.weigh(facts, &mut scratch)))
+        .sum()
+}
+
+fn decide(criterion: &mut Criterion, title: &str, policy: &Policy, mix: &Mix) {
+    let flows = mix.facts();
+    let expected = expected(policy, &flows);
+    let mut scratch = Scratch::default();
+    let mut group = criterion.benchmark_group("decide");
+    group.throughput(Throughput::Elements(flows.len() as u64));
+    group.bench_function(title, |bencher| {
+        bencher.iter(|| {
+            let sum: u64 = flows
+                .iter()
+                .map(|facts| code(&policy.decide(black_box(facts), &mut scratch)))
+                .sum();
+            assert_eq!(sum, expected, "a decision differs");
         });
-    }
+    });
     group.finish();
 }
 
-criterion_group!(benches, decisions);
+fn decisions(criterion: &mut Criterion) {
+    let recipe = policy(&rules::recipe().expect("the recipe"));
+    decide(criterion, "recipe", &recipe, &Mix::new(FLOWS, 1000, 1000));
+    for (count, names, nets) in [
+        (10, 0, 0),
+        (10, 1000, 1000),
+        (1000, 1000, 1000),
+        (10_000, 0, 0),
+        (10_000, 1000, 100_000),
+        (10_000, 100_000, 100_000),
+        (10_000, 1_000_000, 100_000),
+    ] {
+        let set = rules::large(count, names, nets).expect("a large policy");
+        let title = format!("{count} rules, {names} domains, {nets} CIDRs");
+        let large = policy(&set);
+        let (domains, bytes) = large.domains();
+        if domains > 0 {
+            println!("{title}: {} bytes a domain", bytes / domains);
+        }
+        decide(criterion, &title, &large, &Mix::new(FLOWS, names, nets));
+    }
+}
+
+fn compilation(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("compile");
+    group.sample_size(10);
+    for (count, names, nets) in [(3, 0, 0), (1000, 1000, 1000), (10_000, 1_000_000, 100_000)] {
+        let set = rules::large(count, names, nets).expect("a large policy");
+        group.bench_function(
+            format!("{count} rules, {names} domains, {nets} CIDRs"),
+            |bencher| bencher.iter_batched(|| &set, policy, BatchSize::PerIteration),
+        );
+    }
+    group.bench_function("read a million domains", |bencher| {
+        bencher.iter(|| rules::domains(0..1_000_000).expect("names"));
+    });
+    group.finish();
+}
+
+/// The part that is a look-up of names, done by others.
+fn peers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("names");
+    let mix = Mix::new(FLOWS, 1_000_000, 0);
+    group.throughput(Throughput::Elements(FLOWS as u64));
+    let names: Vec<String> = rules::domains(0..1_000_000)
+        .expect("names")
+        .iter()
+        .collect();
+    let set: HashSet<&str> = names.iter().map(String::as_str).collect();
+    let walk = |host: &str| {
+        let below = host
+            .match_indices('.')
+            .filter_map(|(dot, _)| host.get(dot + 1..));
+        std::iter::once(host)
+            .chain(below)
+            .any(|name| set.contains(name))
+    };
+    group.bench_function(
+        "a hash set asked for every suffix, 1000000 domains",
+        |bencher| {
+            bencher.iter(|| mix.hosts().filter(|host| walk(black_box(host))).count());
+        },
+    );
+    let some: Vec<&String> = names.iter().take(100_000).collect();
+    let automaton = aho_corasick::AhoCorasick::new(&some).expect("an automaton");
+    group.bench_function("Aho-Corasick, 100000 domains", |bencher| {
+        bencher.iter(|| {
+            mix.hosts()
+                .filter(|host| automaton.is_match(black_box(host)))
+                .count()
+        });
+    });
+    let mix = Mix::new(256, 1000, 0);
+    let few: Vec<&String> = names.iter().take(1000).collect();
+    group.throughput(Throughput::Elements(256));
+    group.bench_function("first match in a loop, 1000 domains", |bencher| {
+        bencher.iter(|| {
+            mix.hosts()
+                .filter(|host| few.iter().any(|name| name.as_str() == black_box(*host)))
+                .count()
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, decisions, compilation, peers);
 criterion_main!(benches);

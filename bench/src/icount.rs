@@ -4,12 +4,12 @@ use std::hint::black_box;
 
 use anyhow::{Result, bail};
 use sluice_peek::{HELLO_LIMIT, HelloReader, Peek};
-use sluice_policy::Policy;
+use sluice_policy::{Facts, Policy, RuleSet, Scratch};
 
 use crate::{hello, rules};
 
 /// The names of what is counted.
-pub const CASES: [&str; 8] = [
+pub const CASES: [&str; 10] = [
     "peek-small",
     "peek-fragmented",
     "peek-post-quantum",
@@ -17,7 +17,9 @@ pub const CASES: [&str; 8] = [
     "rules-recipe-hello",
     "rules-recipe-not-tls",
     "rules-recipe-undecided",
-    "rules-1000-hosts",
+    "rules-recipe-answered",
+    "rules-1000",
+    "rules-10000",
 ];
 
 const NAME: &str = "www.site999.example";
@@ -39,28 +41,32 @@ pub fn work(case: &str, times: u32) -> Result<()> {
             &[],
             times,
         ),
-        "rules-recipe-hello" => {
-            let policy = Policy::compile(&rules::recipe()?)?;
-            repeat(times, || policy.decide(black_box(&rules::hello(NAME))));
-            Ok(())
-        }
-        "rules-recipe-not-tls" => {
-            let policy = Policy::compile(&rules::recipe()?)?;
-            repeat(times, || policy.decide(black_box(&rules::not_tls())));
-            Ok(())
-        }
-        "rules-recipe-undecided" => {
-            let policy = Policy::compile(&rules::recipe()?)?;
-            repeat(times, || policy.decide(black_box(&rules::opened())));
-            Ok(())
-        }
-        "rules-1000-hosts" => {
-            let policy = Policy::compile(&rules::hosts(1000)?)?;
-            repeat(times, || policy.decide(black_box(&rules::hello(NAME))));
-            Ok(())
-        }
+        "rules-recipe-hello" => decide(&rules::recipe()?, &rules::hello(NAME), times),
+        "rules-recipe-not-tls" => decide(&rules::recipe()?, &rules::not_tls(), times),
+        "rules-recipe-undecided" => decide(&rules::recipe()?, &rules::opened(), times),
+        "rules-recipe-answered" => decide(&rules::recipe()?, &rules::answered(NAME), times),
+        "rules-1000" => decide(
+            &rules::large(1000, 1000, 1000)?,
+            &rules::answered(NAME),
+            times,
+        ),
+        "rules-10000" => decide(
+            &rules::large(10_000, 1000, 1000)?,
+            &rules::answered(NAME),
+            times,
+        ),
         _ => bail!("no case {case:?}"),
     }
+}
+
+fn decide(set: &RuleSet, facts: &Facts<'_>, times: u32) -> Result<()> {
+    // The same key in every run, so that the same slots are looked at.
+    let policy = Policy::compile_keyed(set, 1)?;
+    let mut scratch = Scratch::default();
+    // The first decision makes room in `scratch`.
+    let _ = black_box(policy.decide(facts, &mut scratch));
+    repeat(times, || policy.decide(black_box(facts), &mut scratch));
+    Ok(())
 }
 
 fn repeat<T>(times: u32, mut work: impl FnMut() -> T) {

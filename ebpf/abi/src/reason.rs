@@ -156,6 +156,22 @@ reasons! {
     ServerFirst = 77, "server-first";
     /// The ClientHello cannot be decoded.
     HelloMalformed = 78, "malformed-hello";
+    /// The client refused a leaf of the gateway's before, which is remembered.
+    ClientRejectedCa = 79, "client-rejected-ca";
+    /// The origin supports no version of TLS that the client offers.
+    NoCommonVersion = 80, "no-common-version";
+    /// The origin supports no cipher suite that the client offers.
+    NoCommonCipher = 81, "no-common-cipher";
+    /// The origin answers the ClientHello with what no version of TLS allows.
+    InconsistentServerHello = 82, "inconsistent-server-hello";
+    /// The origin ended before it had answered the ClientHello.
+    OriginClosed = 83, "origin-closed";
+    /// A TLS handshake of the gateway's own with the origin failed.
+    OriginHandshakeFailed = 84, "origin-handshake-failed";
+    /// The origin asks for a client certificate, which the gateway does not have.
+    ClientCertificateRequired = 85, "client-certificate-required";
+    /// The decision hangs on a stage that could not be reached.
+    StageUnavailable = 89, "stage-unavailable";
     /// The gateway has as many flows as it may have.
     GatewayFlowLimit = 90, "gateway-flow-limit";
     /// The client has as many flows through the daemon as one client may have.

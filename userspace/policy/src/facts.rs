@@ -4,127 +4,332 @@ use std::net::IpAddr;
 
 use sluice_abi::Reason;
 
-use crate::stage::Stage;
+use crate::{
+    certificate::CertificateStates,
+    stage::{Fact, FactSet, Stage},
+};
 
-/// What is known of one flow when a decision is asked for.
+/// What is known of one flow when a decision is asked for: filled stage by stage.
 ///
-/// A part that is `None` is not known yet. Addresses may be given as sockets have them: an IPv4
-/// address in IPv6 form counts as IPv4.
+/// Everything beyond [`Facts::stage`] counts as unknown, whatever its field holds. What belongs to
+/// the stage or to an earlier one and is `None` is absent, or does not apply to the flow. Addresses
+/// may be given as sockets have them: an IPv4 address in IPv6 form counts as IPv4.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
+    /// How deep one has looked.
+    pub stage: Stage,
+    /// Facts that are not known although their stage is reached: for questions about flows of which
+    /// only some things are given. Empty for a flow.
+    pub unknown: FactSet,
     /// The client's address.
-    pub client: IpAddr,
+    pub client: Option<IpAddr>,
     /// The address that the client dialled.
-    pub destination: IpAddr,
+    pub destination: Option<IpAddr>,
     /// The port that the client dialled.
-    pub port: u16,
-    /// What is known once the flow has been opened.
-    pub open: Option<Open>,
-    /// What the client's first bytes tell.
-    pub first_bytes: Option<FirstBytes<'a>>,
+    pub port: Option<u16>,
+    /// The listener that took the flow.
+    pub listener: Option<Listener<'a>>,
+    /// Who the client is; `None` where nobody knows.
+    pub user: Option<&'a str>,
+    /// Names of groups that somebody else than the policy says the client is in.
+    pub groups: &'a [&'a str],
+    /// When the flow was opened, in seconds since 1970 in UTC.
+    pub time: Option<i64>,
+    /// What a CONNECT asks for; only on proxy listeners.
+    pub connect: Option<Connect<'a>>,
+    /// The server name of the hello or, where it has none, of the CONNECT. Letter case and one
+    /// trailing dot do not matter.
+    pub host: Option<&'a str>,
+    /// Whether the target was an address; `None`: as [`Facts::host`] shows.
+    pub host_is_ip: Option<bool>,
+    /// Whether CONNECT and hello name different servers; `None`: as the two names show.
+    pub host_mismatch: Option<bool>,
+    /// What is known of the negotiation.
+    pub tls: Option<Tls>,
+    /// The versions that the hello offers.
+    pub tls_versions: TlsVersions,
+    /// The application protocols that the hello offers.
+    pub alpn: Alpn<'a>,
+    /// The JA4 fingerprint of the hello.
+    pub ja4: Option<&'a str>,
+    /// Whether the hello offers Encrypted ClientHello.
+    pub ech: Option<bool>,
+    /// The application that the client's first bytes show, where they are not TLS.
+    pub application: Option<&'a str>,
+    /// The version that the origin chose.
+    pub tls_version_chosen: Option<TlsVersion>,
+    /// What the origin's certificate is.
+    pub certificate: CertificateStates,
+    /// Who issued the origin's certificate.
+    pub issuer: Option<&'a str>,
+    /// Whether the origin asks for a client certificate.
+    pub client_certificate: Option<bool>,
+    /// One request.
+    pub request: Request<'a>,
 }
 
 impl<'a> Facts<'a> {
-    /// The facts of a flow that a client opened through the transparent listener.
+    /// A flow of which nothing is known, at a stage.
     #[must_use]
-    pub const fn opened(client: IpAddr, destination: IpAddr, port: u16) -> Self {
-        let open = Some(Open {
-            listener: Listener::Transparent,
-        });
+    pub const fn at(stage: Stage) -> Self {
         Self {
-            client,
-            destination,
-            port,
-            open,
-            first_bytes: None,
+            stage,
+            unknown: FactSet::EMPTY,
+            client: None,
+            destination: None,
+            port: None,
+            listener: None,
+            user: None,
+            groups: &[],
+            time: None,
+            connect: None,
+            host: None,
+            host_is_ip: None,
+            host_mismatch: None,
+            tls: None,
+            tls_versions: TlsVersions::NONE,
+            alpn: Alpn::ABSENT,
+            ja4: None,
+            ech: None,
+            application: None,
+            tls_version_chosen: None,
+            certificate: CertificateStates::NONE,
+            issuer: None,
+            client_certificate: None,
+            request: Request::NONE,
         }
     }
 
-    /// The same flow with its first bytes known.
+    /// A packet that begins a flow.
     #[must_use]
-    pub const fn with_first_bytes(mut self, first_bytes: FirstBytes<'a>) -> Self {
-        self.first_bytes = Some(first_bytes);
-        self
+    pub const fn packet(client: IpAddr, destination: IpAddr, port: u16) -> Self {
+        let mut facts = Self::at(Stage::Packet);
+        facts.client = Some(client);
+        facts.destination = Some(destination);
+        facts.port = Some(port);
+        facts
     }
 
-    /// How deep the facts reach.
+    /// The facts that are known.
     #[must_use]
-    pub const fn stage(&self) -> Stage {
-        match (&self.open, &self.first_bytes) {
-            (None, _) => Stage::Packet,
-            (Some(_), None) => Stage::Open,
-            (Some(_), Some(_)) => Stage::Hello,
+    pub const fn known(&self) -> FactSet {
+        let reached = match self.stage {
+            Stage::Packet => PACKET,
+            Stage::Open => OPEN,
+            Stage::Hello => HELLO,
+            Stage::ServerHello => SERVER_HELLO,
+            Stage::Certificate => CERTIFICATE,
+            Stage::Request => REQUEST,
+        };
+        reached.without(self.unknown)
+    }
+
+    /// What is known of the negotiation at this stage: what a later one tells is left out.
+    #[must_use]
+    pub const fn negotiation(&self) -> Option<Tls> {
+        match self.tls {
+            Some(Tls::Not(reason)) if (reason.stage() as u8) > self.stage as u8 => {
+                if self.stage as u8 >= Stage::ServerHello as u8 {
+                    Some(Tls::Negotiated)
+                } else {
+                    Some(Tls::Hello)
+                }
+            }
+            Some(Tls::Hello) if self.stage as u8 >= Stage::ServerHello as u8 => {
+                Some(Tls::Negotiated)
+            }
+            Some(Tls::Negotiated) if (self.stage as u8) < Stage::ServerHello as u8 => {
+                Some(Tls::Hello)
+            }
+            tls => tls,
         }
     }
 
-    /// The server name, where the first bytes are known and name one.
+    /// Whether the client's own first bytes are a TLS hello that can be answered.
     #[must_use]
-    pub fn host(&self) -> Option<&'a str> {
-        match self.first_bytes {
-            Some(FirstBytes::Hello(hello)) => hello.host,
-            Some(FirstBytes::Other(_)) | None => None,
+    pub const fn is_tls(&self) -> bool {
+        match self.tls {
+            None => false,
+            Some(Tls::Hello | Tls::Negotiated) => true,
+            Some(Tls::Not(reason)) => reason.follows_hello(),
         }
     }
 
-    /// Whether the flow is TLS that names a server, so that `default` rather than
-    /// `default_unidentified` stands for it; `None` before the first bytes are known.
+    /// Whether the origin's certificate is, or can become, a fact of this flow.
+    pub(crate) const fn has_certificate(&self) -> bool {
+        match self.negotiation() {
+            None => false,
+            Some(Tls::Hello | Tls::Negotiated) => true,
+            Some(Tls::Not(reason)) => {
+                reason.follows_hello() && !matches!(reason.stage(), Stage::ServerHello)
+            }
+        }
+    }
+
+    /// Whether the client's own first bytes are cleartext HTTP.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        self.application == Some("http") && !self.is_tls()
+    }
+
+    /// Whether the flow has, or can have, requests to judge.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.is_http() || self.has_certificate()
+    }
+
+    /// Whether the flow came by a proxy listener, so that facts of a CONNECT apply.
+    #[must_use]
+    pub const fn is_proxied(&self) -> bool {
+        match self.listener {
+            Some(listener) => !listener.is_transparent(),
+            None => self.connect.is_some(),
+        }
+    }
+
+    /// Whether the flow is TLS or HTTP by the client's own first bytes and names a server, so that
+    /// `default` rather than `default_unidentified` stands for it; `None` before those bytes are
+    /// known.
     #[must_use]
     pub fn is_identified(&self) -> Option<bool> {
-        self.first_bytes
-            .map(|_| self.host().is_some_and(|host| !is_ip_literal(host)))
+        let rests_on = FactSet::of_all(&[Fact::Tls, Fact::Host, Fact::Application]);
+        if !rests_on.without(self.known()).is_empty() {
+            return None;
+        }
+        let speaks = self.is_tls() || self.is_http();
+        Some(speaks && self.host.is_some_and(|host| !is_ip_literal(host)))
     }
 
-    /// Whether the target was an address: the first bytes name no server, or an IP literal.
-    ///
-    /// `None` before the first bytes are known.
+    /// Whether the target was an address: an IP literal, or no name at all.
     #[must_use]
-    pub fn host_is_ip(&self) -> Option<bool> {
-        self.is_identified().map(|identified| !identified)
+    pub fn is_addressed_by_ip(&self) -> bool {
+        self.host_is_ip
+            .unwrap_or_else(|| self.host.is_none_or(is_ip_literal))
+    }
+
+    /// Whether CONNECT and hello name different servers.
+    #[must_use]
+    pub fn has_host_mismatch(&self) -> bool {
+        let differ = || {
+            let connect = self.connect.and_then(|connect| connect.host)?;
+            let trimmed = |name: &'a str| name.strip_suffix('.').unwrap_or(name);
+            Some(!trimmed(connect).eq_ignore_ascii_case(trimmed(self.host?)))
+        };
+        self.host_mismatch
+            .unwrap_or_else(|| differ().unwrap_or(false))
     }
 }
 
+const PACKET: FactSet = FactSet::known_at(Stage::Packet);
+const OPEN: FactSet = FactSet::known_at(Stage::Open);
+const HELLO: FactSet = FactSet::known_at(Stage::Hello);
+const SERVER_HELLO: FactSet = FactSet::known_at(Stage::ServerHello);
+const CERTIFICATE: FactSet = FactSet::known_at(Stage::Certificate);
+const REQUEST: FactSet = FactSet::known_at(Stage::Request);
+
 /// Whether a server name is an IP literal, which RFC 6066 section 3 forbids.
-fn is_ip_literal(host: &str) -> bool {
+pub(crate) fn is_ip_literal(host: &str) -> bool {
     // Every name that may be an address ends in a digit or holds a colon; few names do.
     let suspicious = host.ends_with(|c: char| c.is_ascii_digit()) || host.contains(':');
     suspicious && host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
-/// What is known once the flow has been opened.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Open {
-    /// The listener that took the flow.
-    pub listener: Listener,
-}
-
 /// How a flow came to the daemon.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Listener {
+pub enum Listener<'a> {
+    /// A client dialled the proxy listener of this name.
+    Proxy(&'a str),
     /// The kernel steered it; the client knows of no proxy.
     Transparent,
 }
 
-/// What the client's first bytes are.
-#[derive(Clone, Copy, Debug)]
-pub enum FirstBytes<'a> {
-    /// A genuine ClientHello.
-    Hello(Hello<'a>),
-    /// Anything else, silence included.
-    Other(NotNegotiated),
+impl Listener<'_> {
+    const fn is_transparent(self) -> bool {
+        matches!(self, Self::Transparent)
+    }
 }
 
-/// What a genuine ClientHello tells.
-#[derive(Clone, Copy, Debug)]
-pub struct Hello<'a> {
-    /// The server name, or `None` where the hello carries none. Letter case and one trailing dot
-    /// do not matter.
+/// What a CONNECT asks for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Connect<'a> {
+    /// The name or address.
     pub host: Option<&'a str>,
-    /// The application protocols offered.
-    pub alpn: Alpn<'a>,
-    /// The JA4 fingerprint.
-    pub ja4: &'a str,
-    /// Whether Encrypted ClientHello is offered.
-    pub ech: bool,
+    /// The port.
+    pub port: Option<u16>,
+    /// The User-Agent that came with it.
+    pub user_agent: Option<&'a str>,
+}
+
+/// One request, in the clear or decrypted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// Whether it was read by decrypting; `None`: whether the flow is TLS.
+    pub inspected: Option<bool>,
+    /// The URL in its normal form, with scheme and authority.
+    pub url: Option<&'a str>,
+    /// The method.
+    pub method: Option<&'a str>,
+    /// The header fields, names in lower case.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The User-Agent; `None`: as the header fields have it.
+    pub user_agent: Option<&'a str>,
+    /// The media type of the body; `None`: as the header fields have it.
+    pub content_type: Option<&'a str>,
+    /// The length of the body in bytes, where it is announced.
+    pub size: Option<u64>,
+}
+
+impl<'a> Request<'a> {
+    /// Nothing is known of it.
+    pub const NONE: Self = Self {
+        inspected: None,
+        url: None,
+        method: None,
+        headers: &[],
+        user_agent: None,
+        content_type: None,
+        size: None,
+    };
+
+    /// The first value of a header field.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers
+            .iter()
+            .find_map(|&(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
+    }
+}
+
+/// What is known of the negotiation.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Tls {
+    /// The client sent a genuine ClientHello; the origin has not been asked.
+    Hello,
+    /// The origin answered with a ServerHello that fits.
+    Negotiated,
+    /// There is no TLS, and why not.
+    Not(NotNegotiated),
+}
+
+impl Tls {
+    /// The word used in explanations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Negotiated => "negotiated",
+            Self::Not(reason) => reason.name(),
+        }
+    }
+
+    /// The state of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "hello" => Some(Self::Hello),
+            "negotiated" => Some(Self::Negotiated),
+            _ => NotNegotiated::from_name(name).map(Self::Not),
+        }
+    }
 }
 
 /// The application protocols that a ClientHello offers, as they stand on the wire.
@@ -161,14 +366,114 @@ impl<'a> Alpn<'a> {
     }
 }
 
-/// Why TLS was not negotiated, as far as the client's first bytes tell.
+/// A version of TLS, or of SSL before it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum TlsVersion {
+    /// SSL 3.0 (RFC 6101).
+    Ssl30,
+    /// TLS 1.0 (RFC 2246).
+    Tls10,
+    /// TLS 1.1 (RFC 4346).
+    Tls11,
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+impl TlsVersion {
+    /// Every version, the oldest first.
+    pub const ALL: [Self; 5] = [
+        Self::Ssl30,
+        Self::Tls10,
+        Self::Tls11,
+        Self::Tls12,
+        Self::Tls13,
+    ];
+
+    /// The word used in configuration and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ssl30 => "ssl3",
+            Self::Tls10 => "1.0",
+            Self::Tls11 => "1.1",
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+
+    /// The version of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.name() == name)
+    }
+
+    /// The version of a code point; `None` for those that have no word here.
+    #[must_use]
+    pub const fn from_code(code: u16) -> Option<Self> {
+        Some(match code {
+            0x0300 => Self::Ssl30,
+            0x0301 => Self::Tls10,
+            0x0302 => Self::Tls11,
+            0x0303 => Self::Tls12,
+            0x0304 => Self::Tls13,
+            _ => return None,
+        })
+    }
+}
+
+/// A set of versions.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TlsVersions(u8);
+
+impl TlsVersions {
+    /// No version.
+    pub const NONE: Self = Self(0);
+
+    /// The set of some versions.
+    #[must_use]
+    pub fn of(versions: impl IntoIterator<Item = TlsVersion>) -> Self {
+        Self(versions.into_iter().fold(0, |bits, v| bits | 1 << v as u8))
+    }
+
+    /// Whether both sets have a member in common.
+    #[must_use]
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The members, the oldest first.
+    pub fn iter(self) -> impl Iterator<Item = TlsVersion> {
+        TlsVersion::ALL
+            .into_iter()
+            .filter(move |&version| self.0 & (1 << version as u8) != 0)
+    }
+}
+
+/// Why TLS was not negotiated.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum NotNegotiated {
+    /// The origin asks for a certificate of the client's, which sluice does not have.
+    ClientCertificateRequired,
+    /// The client refused a leaf of ours before.
+    ClientRejectedCa,
+    /// What the origin answers is allowed by no version of TLS.
+    InconsistentServerHello,
     /// The ClientHello cannot be decoded.
     MalformedHello,
+    /// The origin supports no cipher suite that the client offers.
+    NoCommonCipher,
+    /// The origin supports no version that the client offers.
+    NoCommonVersion,
     /// The first bytes are not TLS.
     NotTls,
+    /// The origin ended before it had answered.
+    OriginClosed,
+    /// A handshake of our own with the origin failed.
+    OriginHandshakeFailed,
     /// The ClientHello is larger than the limit.
     Oversize,
     /// The origin speaks first.
@@ -187,9 +492,16 @@ pub enum NotNegotiated {
 
 impl NotNegotiated {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
+        Self::ClientCertificateRequired,
+        Self::ClientRejectedCa,
+        Self::InconsistentServerHello,
         Self::MalformedHello,
+        Self::NoCommonCipher,
+        Self::NoCommonVersion,
         Self::NotTls,
+        Self::OriginClosed,
+        Self::OriginHandshakeFailed,
         Self::Oversize,
         Self::ServerFirst,
         Self::Silent,
@@ -198,6 +510,34 @@ impl NotNegotiated {
         Self::Truncated,
         Self::ZeroLengthRecord,
     ];
+
+    /// The stage at which it is known.
+    #[must_use]
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::InconsistentServerHello
+            | Self::NoCommonCipher
+            | Self::NoCommonVersion
+            | Self::OriginClosed => Stage::ServerHello,
+            Self::ClientCertificateRequired | Self::OriginHandshakeFailed => Stage::Certificate,
+            Self::ClientRejectedCa
+            | Self::MalformedHello
+            | Self::NotTls
+            | Self::Oversize
+            | Self::ServerFirst
+            | Self::Silent
+            | Self::Sslv2Hello
+            | Self::Timeout
+            | Self::Truncated
+            | Self::ZeroLengthRecord => Stage::Hello,
+        }
+    }
+
+    /// Whether the client sent a genuine ClientHello nevertheless.
+    #[must_use]
+    pub const fn follows_hello(self) -> bool {
+        matches!(self, Self::ClientRejectedCa) || !matches!(self.stage(), Stage::Hello)
+    }
 
     /// The word used in configuration, logs and metrics.
     #[must_use]
@@ -215,8 +555,15 @@ impl NotNegotiated {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
+            Self::ClientCertificateRequired => Reason::ClientCertificateRequired,
+            Self::ClientRejectedCa => Reason::ClientRejectedCa,
+            Self::InconsistentServerHello => Reason::InconsistentServerHello,
             Self::MalformedHello => Reason::HelloMalformed,
+            Self::NoCommonCipher => Reason::NoCommonCipher,
+            Self::NoCommonVersion => Reason::NoCommonVersion,
             Self::NotTls => Reason::NotTls,
+            Self::OriginClosed => Reason::OriginClosed,
+            Self::OriginHandshakeFailed => Reason::OriginHandshakeFailed,
             Self::Oversize => Reason::HelloOversize,
             Self::ServerFirst => Reason::ServerFirst,
             Self::Silent => Reason::Silent,
@@ -228,7 +575,7 @@ impl NotNegotiated {
     }
 
     pub(crate) const fn bit(self) -> u16 {
-        1 << self as u16
+        1 << self as u8
     }
 }
 
@@ -237,14 +584,11 @@ mod tests {
     use super::*;
 
     fn flow(host: Option<&str>) -> Facts<'_> {
-        let hello = Hello {
-            host,
-            alpn: Alpn::ABSENT,
-            ja4: "",
-            ech: false,
-        };
-        Facts::opened([10, 0, 0, 1].into(), [192, 0, 2, 1].into(), 443)
-            .with_first_bytes(FirstBytes::Hello(hello))
+        let mut facts = Facts::packet([10, 0, 0, 1].into(), [192, 0, 2, 1].into(), 443);
+        facts.stage = Stage::Hello;
+        facts.tls = Some(Tls::Hello);
+        facts.host = host;
+        facts
     }
 
     #[test]
@@ -255,8 +599,28 @@ mod tests {
         assert_eq!(flow(Some("host1")).is_identified(), Some(true));
         assert_eq!(flow(None).is_identified(), Some(false));
         let mut opened = flow(None);
-        opened.first_bytes = None;
+        opened.stage = Stage::Open;
         assert_eq!(opened.is_identified(), None);
+    }
+
+    #[test]
+    fn cleartext_http_that_names_a_server_is_identified() {
+        let mut facts = flow(Some("a.example"));
+        facts.tls = Some(Tls::Not(NotNegotiated::NotTls));
+        assert_eq!(facts.is_identified(), Some(false));
+        facts.application = Some("http");
+        assert_eq!(facts.is_identified(), Some(true));
+    }
+
+    #[test]
+    fn what_a_later_stage_tells_is_not_known_before() {
+        let mut facts = flow(None);
+        facts.tls = Some(Tls::Not(NotNegotiated::OriginHandshakeFailed));
+        assert_eq!(facts.negotiation(), Some(Tls::Hello));
+        facts.stage = Stage::ServerHello;
+        assert_eq!(facts.negotiation(), Some(Tls::Negotiated));
+        facts.stage = Stage::Certificate;
+        assert_eq!(facts.negotiation(), facts.tls);
     }
 
     #[test]

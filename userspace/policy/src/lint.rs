@@ -1,9 +1,12 @@
 //! What to tell an administrator about rules that are valid and perhaps not meant.
 
+use std::collections::BTreeSet;
+
 use crate::{
-    compile::{Policy, RuleId},
-    outcome::{BlockKind, Outcome},
+    compile::{FlatRule, Policy, RuleId},
+    outcome::BlockKind,
     rule::{Action, Condition, GroupId, Rule, RuleBody, RuleSet},
+    running::Effect,
 };
 
 /// Something that is valid and perhaps not meant.
@@ -32,12 +35,12 @@ impl std::fmt::Display for Lint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::EmptyGroup { group } => {
-                write!(f, "group \"{group}\" has no members: no client is in it")
+                write!(f, "group \"{group}\" has no members: nobody is in it")
             }
             Self::Unreachable { rule, behind } => {
                 write!(
                     f,
-                    "rule \"{rule}\" is never reached: \"{behind}\" before it always decides"
+                    "rule \"{rule}\" is never reached: \"{behind}\" before it decides wherever it would hold"
                 )
             }
             Self::UnusedGroup { group } => write!(f, "group \"{group}\" is used by no rule"),
@@ -45,25 +48,64 @@ impl std::fmt::Display for Lint {
     }
 }
 
+/// With more rules than this only those behind a rule that always holds are looked for: comparing
+/// every rule with every other takes time that grows with the square.
+const MOST_COMPARED: usize = 2000;
+
 /// Looks for what is valid and perhaps not meant.
 #[must_use]
 pub fn lint(set: &RuleSet, policy: &Policy) -> Vec<Lint> {
     let mut lints = Vec::new();
     groups(set, &mut lints);
-    let rules = policy.rules();
-    let decides = |action| !matches!(action, Action::Skip);
-    let end = rules
-        .iter()
-        .position(|rule| rule.unconditional && rule.last && decides(rule.action));
-    if let Some(end) = end
-        && let Some(behind) = rules.get(end)
-    {
-        lints.extend(rules.iter().skip(end + 1).map(|rule| Lint::Unreachable {
-            rule: rule.name.clone(),
-            behind: behind.name.clone(),
-        }));
+    if let Ok(flat) = set.flat() {
+        shadowed(&flat, policy, &mut lints);
     }
     lints
+}
+
+/// Rules that no flow reaches: an earlier one ends the walk wherever they would hold.
+fn shadowed(flat: &[FlatRule<'_>], policy: &Policy, lints: &mut Vec<Lint>) {
+    // What is written the same way means the same.
+    let written = |conditions: &mut dyn Iterator<Item = &Condition>| {
+        conditions
+            .map(|condition| format!("{condition:?}"))
+            .collect::<BTreeSet<_>>()
+    };
+    let compare = flat.len() <= MOST_COMPARED;
+    let mut before: Vec<(usize, BTreeSet<String>, BTreeSet<String>)> = Vec::new();
+    let mut skipped_to = 0;
+    for (at, (rule, compiled)) in flat.iter().zip(&policy.compiled).enumerate() {
+        let (when, unless) = if compare {
+            (written(&mut rule.when()), written(&mut rule.unless()))
+        } else {
+            Default::default()
+        };
+        let behind = before
+            .iter()
+            .find(|(earlier, earlier_when, earlier_unless)| {
+                let always = flat.get(*earlier).is_some_and(FlatRule::is_unconditional);
+                always
+                    || (compare
+                        && earlier_when.is_subset(&when)
+                        && earlier_unless.is_subset(&unless))
+            });
+        if let Some((behind, ..)) = behind
+            && let Some(behind) = flat.get(*behind)
+        {
+            lints.push(Lint::Unreachable {
+                rule: rule.rule.name.clone(),
+                behind: behind.rule.name.clone(),
+            });
+        }
+        if compiled.effect == Effect::Skip {
+            skipped_to = skipped_to.max(compiled.to as usize);
+        }
+        // Who has left a container does not meet the rules that follow in it.
+        let ends = compiled.effect.is_end() && at >= skipped_to;
+        if ends && (compare || rule.is_unconditional()) {
+            before.push((at, when, unless));
+        }
+    }
 }
 
 fn groups(set: &RuleSet, lints: &mut Vec<Lint>) {
@@ -79,11 +121,11 @@ fn groups(set: &RuleSet, lints: &mut Vec<Lint>) {
         .for_each(|&id| mark(id));
     conditions(&set.rules, &mut |condition| {
         if let Condition::Group(ids) = condition {
-            ids.iter().for_each(|&id| mark(id));
+            ids.iter().flatten().for_each(|&id| mark(id));
         }
     });
     for (group, used) in set.groups.iter().zip(used) {
-        if group.nets.is_empty() && group.groups.is_empty() {
+        if group.nets.is_empty() && group.groups.is_empty() && group.users.is_empty() {
             lints.push(Lint::EmptyGroup {
                 group: group.name.clone(),
             });
@@ -124,9 +166,8 @@ pub fn page_rules(policy: &Policy) -> impl Iterator<Item = RuleId> {
         .map(|(id, _)| RuleId(id))
 }
 
-/// Whether flows that no rule decides may be shown a page.
+/// Whether a default shows a page.
 #[must_use]
-pub fn defaults_show_page(policy: &Policy) -> bool {
-    let page = Outcome::Block(BlockKind::Page);
-    policy.defaults.identified == page || policy.defaults.unidentified == page
+pub const fn defaults_show_page(policy: &Policy) -> bool {
+    policy.shows_page_by_default()
 }

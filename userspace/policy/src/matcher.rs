@@ -1,20 +1,39 @@
 //! Compiled conditions and their three-valued answer.
 
+use std::net::IpAddr;
+
 use crate::{
-    facts::{Facts, FirstBytes, Hello, Listener},
-    host::HostSet,
-    net::{Net, NetSet},
+    certificate::{CertificateState, CertificateStates},
+    facts::{Facts, Listener, NotNegotiated, Tls, TlsVersions, is_ip_literal},
+    lookup::{HostOf, Lookups, Tables, TextOf},
     port::PortRange,
-    rule::{Condition, GroupId, Ja4Pattern},
+    rule::{Ja4Pattern, ListenerPattern, SizeRange, TlsStates},
+    schedule::Schedule,
     stage::{Fact, FactSet, Stage},
+    url::UrlParts,
 };
 
-/// What a condition answers.
+/// What a condition or a rule answers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Truth {
-    True,
+pub enum Truth {
+    /// It does not hold, whatever becomes known.
     False,
+    /// It holds, whatever becomes known.
+    True,
+    /// A fact that it asks about is not known.
     Unknown,
+}
+
+impl Truth {
+    /// The word used in explanations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::False => "false",
+            Self::True => "true",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl From<bool> for Truth {
@@ -23,243 +42,514 @@ impl From<bool> for Truth {
     }
 }
 
-/// A rule's `when` and `unless`, those of the earliest stage first.
-#[derive(Clone, Debug)]
-pub(crate) struct Guard {
-    when: Box<[Check]>,
-    unless: Box<[Check]>,
-}
-
-/// What a guard answers, and the facts that a True or a False rests on.
-#[derive(Clone, Copy)]
+/// What a condition answers, and the facts that a True or a False rests on.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     pub(crate) truth: Truth,
     pub(crate) support: FactSet,
 }
 
-impl Guard {
-    /// Compiles the conditions; `members` gives the networks of a group, groups inside it included.
-    pub(crate) fn new(
-        when: &[Condition],
-        unless: &[Condition],
-        members: &dyn Fn(GroupId) -> Vec<Net>,
-    ) -> Self {
+/// One flow as conditions see it.
+pub(crate) struct View<'v, 'f> {
+    pub(crate) facts: &'v Facts<'f>,
+    pub(crate) known: FactSet,
+    pub(crate) tables: &'v Tables,
+    pub(crate) looked: &'v mut Lookups,
+    pub(crate) negotiation: Option<Tls>,
+    pub(crate) has_certificate: bool,
+    pub(crate) has_requests: bool,
+    /// Whether the certificate stage was reached in vain.
+    pub(crate) unavailable: bool,
+}
+
+impl<'v, 'f> View<'v, 'f> {
+    pub(crate) fn new(facts: &'v Facts<'f>, tables: &'v Tables, looked: &'v mut Lookups) -> Self {
+        let known = facts.known();
+        let has_certificate = facts.has_certificate();
         Self {
-            when: checks(when, members),
-            unless: checks(unless, members),
+            facts,
+            known,
+            tables,
+            looked,
+            negotiation: facts.negotiation(),
+            has_certificate,
+            has_requests: facts.has_requests(),
+            unavailable: has_certificate
+                && known.contains(Fact::Certificate)
+                && facts.certificate.contains(CertificateState::Unavailable),
         }
     }
 
+    fn knows(&self, facts: FactSet) -> bool {
+        facts.without(self.known).is_empty()
+    }
+}
+
+/// Conditions of a rule and its containers; all must hold, exceptions in the negative.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard(pub(crate) Box<[Literal]>);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Literal {
+    pub(crate) check: Check,
+    /// Whether it is an exception.
+    pub(crate) negative: bool,
+    /// Its place among all conditions of the rule as they are written.
+    pub(crate) place: u32,
+}
+
+impl Guard {
     #[inline]
-    pub(crate) fn ask(&self, facts: &Facts<'_>) -> Answer {
+    pub(crate) fn ask(&self, view: &mut View<'_, '_>) -> Answer {
         let mut truth = Truth::True;
         let mut support = FactSet::EMPTY;
-        for check in &self.when {
-            match check.ask(facts) {
-                Truth::True => support = support.union(check.facts),
-                Truth::False => {
+        for literal in &self.0 {
+            let answer = literal.check.ask(view);
+            match (answer.truth, literal.negative) {
+                (Truth::True, false) | (Truth::False, true) => {
+                    support = support.union(answer.support);
+                }
+                (Truth::Unknown, _) => truth = Truth::Unknown,
+                (Truth::False, false) | (Truth::True, true) => {
                     return Answer {
                         truth: Truth::False,
-                        support: check.facts,
+                        support: answer.support,
                     };
                 }
-                Truth::Unknown => truth = Truth::Unknown,
-            }
-        }
-        for check in &self.unless {
-            match check.ask(facts) {
-                Truth::False => support = support.union(check.facts),
-                Truth::True => {
-                    return Answer {
-                        truth: Truth::False,
-                        support: check.facts,
-                    };
-                }
-                Truth::Unknown => truth = Truth::Unknown,
             }
         }
         Answer { truth, support }
     }
 
-    /// The earliest stage that makes known what an Unknown hangs on.
-    pub(crate) fn unknown_stage(&self, facts: &Facts<'_>) -> Option<Stage> {
-        let checks = self.when.iter().chain(&self.unless);
-        checks.filter_map(|check| check.unknown_stage(facts)).min()
+    /// Whether some condition asks about a fact, those inside negations included.
+    pub(crate) fn asks(&self, fact: Fact) -> bool {
+        self.0.iter().any(|literal| literal.check.asks(fact))
     }
 
-    /// The deepest stage that any condition may need.
-    pub(crate) fn deepest_stage(&self) -> Stage {
-        let facts = self
-            .when
+    /// The earliest stage that makes known what an Unknown hangs on; `None` where none does.
+    pub(crate) fn unknown_stage(&self, view: &mut View<'_, '_>) -> Option<Stage> {
+        self.0
             .iter()
-            .chain(&self.unless)
-            .flat_map(|check| check.facts.iter());
-        facts.map(Fact::stage).max().unwrap_or(Stage::Packet)
+            .filter_map(|literal| literal.check.unknown_stage(view))
+            .min()
+    }
+}
+
+/// One compiled condition.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) test: Test,
+    /// What it asks about.
+    pub(crate) fact: Fact,
+    /// What an answer rests on.
+    pub(crate) support: FactSet,
+    applies: Applies,
+}
+
+/// To which flows a condition applies; it is False for all others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Applies {
+    Always,
+    /// To flows that have, or may get, a certificate of an origin's.
+    Certificate,
+    /// To flows whose first bytes are a hello.
+    Hello,
+    /// To flows that came by a proxy listener.
+    Proxied,
+    /// To flows that have, or may get, requests to judge.
+    Requests,
+}
+
+const CONNECT: FactSet = FactSet::of_all(&[
+    Fact::Listener,
+    Fact::ConnectHost,
+    Fact::ConnectPort,
+    Fact::ConnectUserAgent,
+]);
+const TLS: FactSet = FactSet::of(Fact::Tls);
+const REQUESTS: FactSet = FactSet::of_all(&[Fact::Tls, Fact::Application]);
+
+impl Applies {
+    const fn of(fact: Fact) -> Self {
+        match fact {
+            Fact::Alpn | Fact::Ech | Fact::Ja4 | Fact::TlsVersion => Self::Hello,
+            Fact::Certificate | Fact::ClientCertificate | Fact::Issuer | Fact::TlsVersionChosen => {
+                Self::Certificate
+            }
+            Fact::ConnectHost | Fact::ConnectPort | Fact::ConnectUserAgent | Fact::HostMismatch => {
+                Self::Proxied
+            }
+            Fact::ContentType
+            | Fact::Headers
+            | Fact::Inspected
+            | Fact::Method
+            | Fact::Size
+            | Fact::Url
+            | Fact::UserAgent => Self::Requests,
+            _ => Self::Always,
+        }
     }
 
-    /// Whether the guard holds for every flow.
-    pub(crate) fn is_unconditional(&self) -> bool {
-        self.when.is_empty() && self.unless.is_empty()
+    /// What it rests on whether a condition applies.
+    const fn rests_on(self) -> FactSet {
+        match self {
+            Self::Always => FactSet::EMPTY,
+            Self::Certificate | Self::Hello => TLS,
+            Self::Proxied => CONNECT,
+            Self::Requests => REQUESTS,
+        }
     }
 }
 
 #[derive(Clone, Debug)]
-struct Check {
-    test: Test,
-    facts: FactSet,
-    stage: Stage,
-}
-
-#[derive(Clone, Debug)]
-enum Test {
+pub(crate) enum Test {
     Alpn {
         names: Box<[Box<[u8]>]>,
         absent: bool,
     },
-    Client(NetSet),
-    Destination(NetSet),
+    Application {
+        names: Box<[Box<str>]>,
+        absent: bool,
+    },
+    Certificate(CertificateStates),
+    /// Marks of the table of client addresses.
+    Client(Box<[u32]>),
+    ClientCertificate(bool),
+    ConnectPort(Box<[PortRange]>),
+    /// Marks of the table of destinations.
+    Destination(Box<[u32]>),
     Ech(bool),
+    Group {
+        groups: Box<[u32]>,
+        absent: bool,
+    },
+    /// Marks of the table of names.
     Host {
-        names: HostSet,
+        of: HostOf,
+        marks: Box<[u32]>,
         absent: bool,
     },
     HostIsIp(bool),
+    HostMismatch(bool),
+    Inspected(bool),
     Ja4(Box<[Ja4Pattern]>),
-    Listener(Listener),
+    Listener(Box<[ListenerPattern]>),
+    Method(Box<[Box<str>]>),
+    /// All of the conditions inside do not hold together.
     Not(Box<[Check]>),
     Port(Box<[PortRange]>),
-    Tls {
-        reasons: u16,
-        genuine: bool,
+    Schedule(Box<[Schedule]>),
+    Size(Box<[SizeRange]>),
+    Text {
+        of: TextOf,
+        /// Index of the set of regular expressions about the same text.
+        set: u32,
+        prefixes: Box<[Box<str>]>,
+        exact: Box<[Box<str>]>,
+        regexes: Box<[u32]>,
+        absent: bool,
+    },
+    Tls(TlsStates),
+    TlsVersion(TlsVersions),
+    TlsVersionChosen(TlsVersions),
+    UrlHostIsIp(bool),
+    /// Lists of URLs.
+    UrlLists(Box<[u32]>),
+    /// Any of the conditions inside, which all ask about the same fact.
+    Any(Box<[Check]>),
+    User {
+        users: Box<[u32]>,
+        absent: bool,
     },
 }
 
-fn checks(conditions: &[Condition], members: &dyn Fn(GroupId) -> Vec<Net>) -> Box<[Check]> {
-    let mut checks: Vec<_> = conditions.iter().map(|c| Check::new(c, members)).collect();
-    checks.sort_by_key(|check| check.stage);
-    checks.into_boxed_slice()
-}
-
 impl Check {
-    fn new(condition: &Condition, members: &dyn Fn(GroupId) -> Vec<Net>) -> Self {
-        let test = match condition {
-            Condition::Alpn(names) => Test::Alpn {
-                names: names
-                    .iter()
-                    .flatten()
-                    .map(|name| name.as_slice().into())
-                    .collect(),
-                absent: names.iter().any(Option::is_none),
-            },
-            Condition::Client(nets) => Test::Client(NetSet::new(nets.iter().copied())),
-            Condition::Destination(nets) => Test::Destination(NetSet::new(nets.iter().copied())),
-            Condition::Ech(offered) => Test::Ech(*offered),
-            Condition::Group(groups) => {
-                Test::Client(NetSet::new(groups.iter().flat_map(|&group| members(group))))
-            }
-            Condition::Host(names) => Test::Host {
-                names: HostSet::new(names.iter().flatten()),
-                absent: names.iter().any(Option::is_none),
-            },
-            Condition::HostIsIp(expected) => Test::HostIsIp(*expected),
-            Condition::Ja4(patterns) => Test::Ja4(patterns.clone().into_boxed_slice()),
-            Condition::Listener(listener) => Test::Listener(*listener),
-            Condition::Not(inner) => Test::Not(checks(inner, members)),
-            Condition::Port(ranges) => Test::Port(ranges.clone().into_boxed_slice()),
-            Condition::Tls(states) => Test::Tls {
-                reasons: states
-                    .iter()
-                    .flatten()
-                    .fold(0, |bits, reason| bits | reason.bit()),
-                genuine: states.iter().any(Option::is_none),
-            },
-        };
-        let facts = match (&test, condition.fact()) {
-            (Test::Not(inner), _) => inner
-                .iter()
-                .fold(FactSet::EMPTY, |facts, check| facts.union(check.facts)),
-            (_, Some(fact)) => FactSet::of(fact),
-            (_, None) => FactSet::EMPTY,
-        };
-        let stage = facts.iter().map(Fact::stage).max().unwrap_or(Stage::Packet);
-        Self { test, facts, stage }
+    pub(crate) fn new(test: Test, fact: Fact, support: FactSet) -> Self {
+        let applies = Applies::of(fact);
+        Self {
+            test,
+            fact,
+            support: support.union(applies.rests_on()),
+            applies,
+        }
+    }
+
+    /// A negation of several conditions.
+    pub(crate) fn not(inner: Box<[Self]>) -> Self {
+        let support = inner
+            .iter()
+            .fold(FactSet::EMPTY, |all, check| all.union(check.support));
+        Self {
+            test: Test::Not(inner),
+            fact: Fact::Client,
+            support,
+            applies: Applies::Always,
+        }
+    }
+
+    fn asks(&self, fact: Fact) -> bool {
+        match &self.test {
+            Test::Not(inner) => inner.iter().any(|check| check.asks(fact)),
+            _ => self.fact == fact,
+        }
     }
 
     #[inline]
-    fn ask(&self, facts: &Facts<'_>) -> Truth {
-        if let Test::Not(inner) = &self.test {
-            return not_all(inner, facts);
-        }
-        if facts.stage() < self.stage {
-            return Truth::Unknown;
+    pub(crate) fn ask(&self, view: &mut View<'_, '_>) -> Answer {
+        let answer = |truth| Answer {
+            truth,
+            support: self.support,
+        };
+        let applies = match self.applies {
+            Applies::Always => true,
+            other => {
+                if !view.knows(other.rests_on()) {
+                    return answer(Truth::Unknown);
+                }
+                match other {
+                    Applies::Certificate => view.has_certificate,
+                    Applies::Hello => !matches!(
+                        view.negotiation,
+                        Some(Tls::Not(reason)) if !reason.follows_hello()
+                    ),
+                    Applies::Proxied => view.facts.is_proxied(),
+                    _ => view.has_requests,
+                }
+            }
+        };
+        if !applies {
+            return Answer {
+                truth: Truth::False,
+                support: self.applies.rests_on(),
+            };
         }
         match &self.test {
-            Test::Client(nets) => nets.contains(facts.client),
-            Test::Destination(nets) => nets.contains(facts.destination),
-            Test::Port(ranges) => ranges.iter().any(|range| range.contains(facts.port)),
-            Test::Listener(listener) => facts
-                .open
-                .as_ref()
-                .is_some_and(|open| open.listener == *listener),
-            Test::Host { names, absent } => match facts.host() {
-                Some(host) => names.contains(host),
-                None => *absent,
-            },
-            Test::HostIsIp(expected) => facts.host_is_ip() == Some(*expected),
-            Test::Tls { reasons, genuine } => match facts.first_bytes {
-                Some(FirstBytes::Hello(_)) => *genuine,
-                Some(FirstBytes::Other(reason)) => reasons & reason.bit() != 0,
-                None => false,
-            },
-            // What only a hello has does not apply to other flows, so that both `ech = true` and
-            // `ech = false` are False there.
-            Test::Alpn { names, absent } => hello(facts).is_some_and(|hello| {
-                let named = |name: &[u8]| names.iter().any(|wanted| **wanted == *name);
-                (*absent && hello.alpn.is_absent()) || hello.alpn.iter().any(named)
-            }),
-            Test::Ech(offered) => hello(facts).is_some_and(|hello| hello.ech == *offered),
-            Test::Ja4(patterns) => hello(facts).is_some_and(|hello| {
-                patterns.iter().any(|pattern| match pattern {
-                    Ja4Pattern::Exact(whole) => *whole == hello.ja4,
-                    Ja4Pattern::Prefix(start) => hello.ja4.starts_with(start.as_str()),
+            Test::Not(inner) => not_all(inner, view),
+            Test::Tls(states) => {
+                let truth = if view.known.contains(Fact::Tls) {
+                    negotiated(*states, view)
+                } else {
+                    Truth::Unknown
+                };
+                answer(truth)
+            }
+            Test::Group { groups, absent } => answer(is_member(groups, *absent, view)),
+            Test::Certificate(states) if view.unavailable => {
+                answer(if states.contains(CertificateState::Unavailable) {
+                    Truth::True
+                } else {
+                    Truth::Unknown
                 })
-            }),
-            Test::Not(_) => false,
+            }
+            _ if !view.known.contains(self.fact) || self.is_cut_off(view) => answer(Truth::Unknown),
+            _ => answer(self.holds(view).into()),
         }
-        .into()
     }
 
-    fn unknown_stage(&self, facts: &Facts<'_>) -> Option<Stage> {
+    /// Whether the fact stays unknown because the certificate stage was reached in vain.
+    fn is_cut_off(&self, view: &View<'_, '_>) -> bool {
+        view.unavailable
+            && (self.applies == Applies::Requests
+                || matches!(self.fact, Fact::Issuer | Fact::ClientCertificate))
+    }
+
+    /// The answer where the fact is known and applies.
+    fn holds(&self, view: &mut View<'_, '_>) -> bool {
+        let facts = view.facts;
+        let in_ranges = |ranges: &[PortRange], port: Option<u16>| {
+            port.is_some_and(|port| ranges.iter().any(|range| range.contains(port)))
+        };
         match &self.test {
-            Test::Not(inner) => {
-                if self.ask(facts) != Truth::Unknown {
-                    return None;
-                }
-                inner
-                    .iter()
-                    .filter_map(|check| check.unknown_stage(facts))
-                    .min()
+            Test::Alpn { names, absent } => {
+                let named = |name: &[u8]| names.iter().any(|wanted| **wanted == *name);
+                (*absent && facts.alpn.is_absent() && facts.is_tls())
+                    || facts.alpn.iter().any(named)
             }
-            _ => (facts.stage() < self.stage).then_some(self.stage),
+            Test::Application { names, absent } => match facts.application {
+                Some(application) => names.iter().any(|name| **name == *application),
+                None => *absent,
+            },
+            Test::Certificate(states) => states.meets(facts.certificate),
+            Test::Client(marks) => meets(marks, view.looked.client(view.tables, facts)),
+            Test::ClientCertificate(expected) => facts.client_certificate == Some(*expected),
+            Test::ConnectPort(ranges) => {
+                in_ranges(ranges, facts.connect.and_then(|connect| connect.port))
+            }
+            Test::Destination(marks) => meets(marks, view.looked.destination(view.tables, facts)),
+            Test::Ech(offered) => facts.ech == Some(*offered),
+            Test::Host { of, marks, absent } => match of.get(facts) {
+                Some(host) => meets(marks, view.looked.host(view.tables, *of, host)),
+                None => *absent,
+            },
+            Test::HostIsIp(expected) => facts.is_addressed_by_ip() == *expected,
+            Test::HostMismatch(expected) => facts.has_host_mismatch() == *expected,
+            Test::Inspected(expected) => {
+                facts.request.inspected.unwrap_or_else(|| facts.is_tls()) == *expected
+            }
+            Test::Ja4(patterns) => facts.ja4.is_some_and(|ja4| {
+                patterns.iter().any(|pattern| match pattern {
+                    Ja4Pattern::Exact(whole) => whole == ja4,
+                    Ja4Pattern::Prefix(start) => ja4.starts_with(start.as_str()),
+                })
+            }),
+            Test::Listener(patterns) => facts.listener.is_some_and(|listener| {
+                patterns.iter().any(|pattern| match (pattern, listener) {
+                    (ListenerPattern::Transparent, Listener::Transparent)
+                    | (ListenerPattern::Proxy, Listener::Proxy(_)) => true,
+                    (ListenerPattern::Named(wanted), Listener::Proxy(name)) => wanted == name,
+                    _ => false,
+                })
+            }),
+            Test::Method(methods) => facts.request.method.is_some_and(|method| {
+                methods
+                    .iter()
+                    .any(|wanted| wanted.eq_ignore_ascii_case(method))
+            }),
+            Test::Port(ranges) => in_ranges(ranges, facts.port),
+            Test::Schedule(schedules) => facts
+                .time
+                .is_some_and(|time| schedules.iter().any(|schedule| schedule.contains(time))),
+            Test::Size(ranges) => facts.request.size.is_some_and(|size| {
+                ranges
+                    .iter()
+                    .any(|range| (range.least..=range.most).contains(&size))
+            }),
+            Test::Text {
+                of,
+                set,
+                prefixes,
+                exact,
+                regexes,
+                absent,
+            } => match view.tables.text(*of, facts) {
+                None => *absent,
+                Some(text) => {
+                    prefixes.iter().any(|prefix| text.starts_with(&**prefix))
+                        || exact.iter().any(|whole| **whole == *text)
+                        || (!regexes.is_empty()
+                            && view.looked.regexes(view.tables, *set, text, regexes))
+                }
+            },
+            Test::TlsVersion(versions) => versions.meets(facts.tls_versions),
+            Test::TlsVersionChosen(versions) => {
+                versions.meets(TlsVersions::of(facts.tls_version_chosen))
+            }
+            Test::UrlHostIsIp(expected) => facts.request.url.is_some_and(|url| {
+                let host = UrlParts::split(url).host;
+                (is_ip_literal(host) || host.parse::<IpAddr>().is_ok()) == *expected
+            }),
+            Test::UrlLists(lists) => facts
+                .request
+                .url
+                .is_some_and(|url| meets(lists, view.looked.urls(view.tables, url))),
+            Test::User { users, absent } => match facts.user {
+                Some(_) => view
+                    .looked
+                    .user(view.tables, facts)
+                    .is_some_and(|user| users.contains(&user)),
+                None => *absent,
+            },
+            Test::Any(inner) => inner.iter().any(|check| check.holds(view)),
+            Test::Not(_) | Test::Tls(_) | Test::Group { .. } => false,
         }
+    }
+
+    /// The earliest stage that makes known what an Unknown hangs on; `None` where none does.
+    pub(crate) fn unknown_stage(&self, view: &mut View<'_, '_>) -> Option<Stage> {
+        if view.unavailable || self.ask(view).truth != Truth::Unknown {
+            return None;
+        }
+        let stage = match &self.test {
+            Test::Not(inner) => {
+                return inner
+                    .iter()
+                    .filter_map(|check| check.unknown_stage(view))
+                    .min();
+            }
+            Test::Tls(states) if view.known.contains(Fact::Tls) => {
+                let by_answer = states.negotiated
+                    || states
+                        .reasons()
+                        .any(|reason| reason.stage() == Stage::ServerHello);
+                if by_answer && view.facts.stage < Stage::ServerHello {
+                    Stage::ServerHello
+                } else {
+                    Stage::Certificate
+                }
+            }
+            _ => self.fact.stage(),
+        };
+        (stage > view.facts.stage).then_some(stage)
     }
 }
 
-fn not_all(inner: &[Check], facts: &Facts<'_>) -> Truth {
+fn not_all(inner: &[Check], view: &mut View<'_, '_>) -> Answer {
     let mut truth = Truth::False;
+    let mut support = FactSet::EMPTY;
     for check in inner {
-        match check.ask(facts) {
-            Truth::True => {}
-            Truth::False => return Truth::True,
+        let answer = check.ask(view);
+        match answer.truth {
+            Truth::True => support = support.union(answer.support),
+            Truth::False => {
+                return Answer {
+                    truth: Truth::True,
+                    support: answer.support,
+                };
+            }
             Truth::Unknown => truth = Truth::Unknown,
         }
     }
-    truth
+    Answer { truth, support }
 }
 
-const fn hello<'a>(facts: &Facts<'a>) -> Option<Hello<'a>> {
-    match facts.first_bytes {
-        Some(FirstBytes::Hello(hello)) => Some(hello),
-        Some(FirstBytes::Other(_)) | None => None,
+/// What a condition on the negotiation answers where the client's first bytes are known: of what
+/// may still come out all, none or some meet it.
+fn negotiated(states: TlsStates, view: &View<'_, '_>) -> Truth {
+    let stage = view.facts.stage;
+    let meets = |reason: NotNegotiated| {
+        states.contains(reason) || (states.negotiated && reason.stage() == Stage::Certificate)
+    };
+    let (clean, from) = match view.negotiation {
+        None => return Truth::False,
+        Some(Tls::Not(reason)) => return meets(reason).into(),
+        Some(Tls::Hello) => (states.negotiated, Stage::ServerHello),
+        Some(Tls::Negotiated) if stage < Stage::Certificate => {
+            (states.negotiated, Stage::Certificate)
+        }
+        Some(Tls::Negotiated) => return states.negotiated.into(),
+    };
+    let mut later = NotNegotiated::ALL
+        .into_iter()
+        .filter(|reason| reason.stage() >= from)
+        .map(meets);
+    if later.all(|meets| meets == clean) {
+        clean.into()
+    } else {
+        Truth::Unknown
+    }
+}
+
+/// Membership is certain as soon as one way into a group is known to be taken.
+fn is_member(groups: &[u32], absent: bool, view: &mut View<'_, '_>) -> Truth {
+    if !view.known.contains(Fact::Groups) {
+        return Truth::Unknown;
+    }
+    let all_known = view.knows(view.tables.group_facts);
+    let member = view.looked.groups(view.tables, view.facts, view.known);
+    if meets(groups, member) {
+        Truth::True
+    } else if !all_known {
+        Truth::Unknown
+    } else {
+        (absent && member.is_empty()).into()
+    }
+}
+
+/// Whether two small sets have a member in common.
+#[inline]
+fn meets(wanted: &[u32], found: &[u32]) -> bool {
+    match wanted {
+        [one] => found.contains(one),
+        _ => found.iter().any(|mark| wanted.binary_search(mark).is_ok()),
     }
 }

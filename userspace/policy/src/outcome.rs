@@ -33,20 +33,29 @@ impl BlockKind {
 pub enum Outcome {
     /// Let it through at the least depth, undecrypted.
     Allow,
+    /// Decrypt it, and let its requests through as far as the rules for requests do.
+    AllowDecrypted,
     /// Refuse it.
     Block(BlockKind),
     /// Let it through and never decrypt it.
     Splice,
+    /// Show a warning once per period, then let it through undecrypted.
+    Warn,
+    /// Show a warning once per period, then go on as [`Outcome::AllowDecrypted`].
+    WarnDecrypted,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Allow,
+        Self::AllowDecrypted,
         Self::Block(BlockKind::Alert),
         Self::Block(BlockKind::Page),
         Self::Block(BlockKind::Reset),
         Self::Splice,
+        Self::Warn,
+        Self::WarnDecrypted,
     ];
 
     /// The word used in explanations.
@@ -54,21 +63,44 @@ impl Outcome {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::AllowDecrypted => "allow-decrypted",
             Self::Block(BlockKind::Alert) => "block-alert",
             Self::Block(BlockKind::Page) => "block-page",
             Self::Block(BlockKind::Reset) => "block-reset",
             Self::Splice => "splice",
+            Self::Warn => "warn",
+            Self::WarnDecrypted => "warn-decrypted",
+        }
+    }
+
+    /// Whether the flow is refused.
+    #[must_use]
+    pub const fn is_block(self) -> bool {
+        matches!(self, Self::Block(_))
+    }
+
+    /// Whether the flow is decrypted.
+    #[must_use]
+    pub const fn is_decrypted(self) -> bool {
+        matches!(self, Self::AllowDecrypted | Self::WarnDecrypted)
+    }
+
+    /// Place in [`Outcome::ALL`].
+    pub(crate) const fn index(self) -> u8 {
+        match self {
+            Self::Allow => 0,
+            Self::AllowDecrypted => 1,
+            Self::Block(BlockKind::Alert) => 2,
+            Self::Block(BlockKind::Page) => 3,
+            Self::Block(BlockKind::Reset) => 4,
+            Self::Splice => 5,
+            Self::Warn => 6,
+            Self::WarnDecrypted => 7,
         }
     }
 
     const fn bit(self) -> u8 {
-        match self {
-            Self::Allow => 1,
-            Self::Block(BlockKind::Alert) => 1 << 1,
-            Self::Block(BlockKind::Page) => 1 << 2,
-            Self::Block(BlockKind::Reset) => 1 << 3,
-            Self::Splice => 1 << 4,
-        }
+        1 << self.index()
     }
 }
 
@@ -96,6 +128,12 @@ impl Outcomes {
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The members that are not in the other set.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether the outcome is a member.
