@@ -215,6 +215,45 @@ fn a_member_hears_an_origin_that_speaks_first() {
     });
 }
 
+/// A ServerHello of TLS 1.2 (RFC 5246 section 7.4.1.3) with a cipher suite that is offered.
+fn server_hello() -> Vec<u8> {
+    let mut bytes = vec![22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
+    bytes.extend([8; 32]);
+    bytes.extend([0, 0xc0, 0x2f, 0]);
+    bytes
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn a_hello_that_no_server_hello_answers_is_for_members_only() {
+    let lab = Lab::new();
+    let sluice = lab.run_sluice(&recipe());
+    let named = hello::genuine("news.example", &["h2"]);
+    for family in Family::ALL {
+        let address = family.origin_at(5, 443);
+        let fake = Recorder::new(lab.internet(), address, REPLY);
+        let mut client = connect(&lab, family.other(), address);
+        say(&mut client, &named, Then::Wait);
+        assert_eq!(hear(&mut client), Heard::alert(49), "access denied");
+        let mut client = connect(&lab, family.member(), address);
+        say(&mut client, &named, Then::Finish);
+        assert_eq!(hear(&mut client), Heard::bytes(REPLY));
+        let recordings = fake.wait_until(PATIENCE, |all| all.iter().all(|one| one.ended));
+        assert_eq!(recordings.len(), 2, "{family:?}");
+        assert!(recordings.iter().all(|one| one.bytes == named));
+
+        let address = family.origin_at(6, 443);
+        let _genuine = Recorder::new(lab.internet(), address, &server_hello());
+        let mut client = connect(&lab, family.other(), address);
+        say(&mut client, &named, Then::Finish);
+        assert_eq!(hear(&mut client), Heard::bytes(&server_hello()));
+    }
+    eventually("what was said of every flow", || {
+        let said = |verdict, word| flows(&sluice, verdict, ("tls", word));
+        said("block", "inconsistent-server-hello") == 2.0 && said("splice", "negotiated") == 2.0
+    });
+}
+
 #[test]
 #[ignore = "root: cargo xtask test"]
 fn a_hello_without_a_name_is_for_members_only() {

@@ -71,7 +71,7 @@ fn text_has_a_line_a_flow_with_what_matters_in_it() {
                 "4",
                 "steer",
                 "news.example",
-                "splice",
+                "undecided",
             ],
             &[
                 "tcp",

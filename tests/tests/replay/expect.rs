@@ -12,7 +12,9 @@ pub(crate) const MEMBER: Judged = Judged(
 /// The rule of the recipe that lets members name no server.
 pub(crate) const NAMELESS_MEMBER: Judged =
     Judged("splice", Some("Allow Skype members may name no server"));
-/// No rule decides, and the client names its server.
+/// It hangs on the origin's answer to the hello, which is not there.
+pub(crate) const UNANSWERED: Judged = Judged("undecided", None);
+/// No rule decides, the client names its server, and the origin takes up its TLS.
 pub(crate) const SPLICE: Judged = Judged("splice", None);
 /// No rule decides, and the client names nobody.
 pub(crate) const BLOCK: Judged = Judged("block", None);

@@ -8,7 +8,7 @@ use sluice_tests::{
 };
 
 use crate::{
-    expect::{self, Line, SKYPE, SPLICE},
+    expect::{self, Line, SKYPE, UNANSWERED},
     program,
     story::{self, Cast, Story},
     tables,
@@ -120,7 +120,7 @@ fn a_packet_cut_inside_its_headers_is_counted_and_not_judged() {
             &story::data(client, origin, 1001, &named).frame(),
         );
         let line = Line::new("tcp", client, origin, 3)
-            .steered(SPLICE)
+            .steered(UNANSWERED)
             .hello(Some("news.example"), &[]);
         expect::compare(
             &program::lines_of(&capture, &[]),

@@ -1,26 +1,120 @@
-//! First bytes to facts: the one translation that the daemon and the replay share.
+//! Bytes to facts: the one translation that the daemon and the replay share.
 
-use sluice_peek::{Hello, NotTls};
-use sluice_policy::{Alpn, Facts, FirstBytes, NotNegotiated};
+use std::net::IpAddr;
+
+use sluice_peek::{Answer, Hello, NoAgreement, NotTls};
+use sluice_policy::{
+    Alpn, CertificateState, CertificateStates, Facts, Listener, NotNegotiated, Policy, Stage, Tls,
+    TlsVersion, TlsVersions,
+};
+
+/// The facts of a flow that was opened towards `port` of `destination`, at `time` in seconds since
+/// 1970.
+#[must_use]
+pub fn opened(
+    policy: &Policy,
+    client: IpAddr,
+    destination: IpAddr,
+    port: u16,
+    time: i64,
+) -> Facts<'_> {
+    let mut facts = Facts::packet(client, destination, port);
+    facts.stage = Stage::Open;
+    facts.listener = Some(Listener::Transparent);
+    facts.user = policy.user_at(client);
+    facts.time = Some(time);
+    facts
+}
 
 /// The facts of a flow that began with a genuine ClientHello.
 #[must_use]
 pub fn of_hello<'a>(opened: Facts<'a>, hello: &'a Hello) -> Facts<'a> {
-    opened.with_first_bytes(FirstBytes::Hello(sluice_policy::Hello {
-        host: hello.sni.as_ref().map(|name| name.as_str()),
-        alpn: match hello.alpn.as_wire() {
-            [] => Alpn::ABSENT,
-            list => Alpn::from_wire(list),
-        },
-        ja4: hello.ja4.as_str(),
-        ech: hello.ech,
-    }))
+    let versions = hello.versions.iter();
+    let mut facts = opened;
+    facts.stage = Stage::Hello;
+    facts.tls = Some(Tls::Hello);
+    facts.host = hello.sni.as_ref().map(|name| name.as_str());
+    facts.tls_versions =
+        TlsVersions::of(versions.filter_map(|version| TlsVersion::from_code(version.code())));
+    facts.alpn = match hello.alpn.as_wire() {
+        [] => Alpn::ABSENT,
+        list => Alpn::from_wire(list),
+    };
+    facts.ja4 = Some(hello.ja4.as_str());
+    facts.ech = Some(hello.ech);
+    facts
 }
 
-/// The facts of a flow that did not begin with TLS.
+/// The facts of a flow that did not begin with TLS, but with what `application` begins with.
 #[must_use]
-pub const fn of_not_tls(opened: Facts<'_>, why: NotTls) -> Facts<'_> {
-    opened.with_first_bytes(FirstBytes::Other(not_negotiated(why)))
+pub const fn of_not_tls<'a>(
+    opened: Facts<'a>,
+    why: NotTls,
+    application: Option<&'a str>,
+) -> Facts<'a> {
+    let mut facts = opened;
+    facts.stage = Stage::Hello;
+    facts.tls = Some(Tls::Not(not_negotiated(why)));
+    facts.application = application;
+    facts
+}
+
+/// What an origin answered to a ClientHello.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Answered {
+    /// Whether TLS is negotiated, and if not why.
+    pub tls: Tls,
+    /// The version that was chosen, where it has a word.
+    pub version: Option<TlsVersion>,
+}
+
+impl Answered {
+    /// What the origin's bytes say; `None` while they do not say enough.
+    #[must_use]
+    pub fn of(answer: Answer) -> Option<Self> {
+        match answer {
+            Answer::Incomplete => None,
+            Answer::Negotiated(chosen) => Some(Self {
+                tls: Tls::Negotiated,
+                version: TlsVersion::from_code(chosen.version),
+            }),
+            Answer::Not { why, .. } => Some(Self::not(match why {
+                NoAgreement::NoCommonVersion => NotNegotiated::NoCommonVersion,
+                NoAgreement::NoCommonCipher => NotNegotiated::NoCommonCipher,
+                NoAgreement::OriginClosed | NoAgreement::Timeout => NotNegotiated::OriginClosed,
+                // Whatever peek learns to tell apart is no answer that can be believed.
+                _ => NotNegotiated::InconsistentServerHello,
+            })),
+        }
+    }
+
+    /// There is no TLS, and why not.
+    #[must_use]
+    pub const fn not(why: NotNegotiated) -> Self {
+        Self {
+            tls: Tls::Not(why),
+            version: None,
+        }
+    }
+}
+
+/// The facts of a flow whose origin has answered its ClientHello.
+#[must_use]
+pub const fn of_answer(greeted: Facts<'_>, answered: Answered) -> Facts<'_> {
+    let mut facts = greeted;
+    facts.stage = Stage::ServerHello;
+    facts.tls = Some(answered.tls);
+    facts.tls_version_chosen = answered.version;
+    facts
+}
+
+/// The facts of a flow whose origin's certificate could not be had.
+#[must_use]
+pub fn without_certificate(answered: Facts<'_>) -> Facts<'_> {
+    let mut facts = answered;
+    facts.stage = Stage::Certificate;
+    facts.certificate = CertificateStates::of([CertificateState::Unavailable]);
+    facts
 }
 
 /// Peek's word for what the client sent, as the policy's.

@@ -4,6 +4,7 @@
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod explain;
 pub mod facts;
 pub mod kernel_state;
 pub mod replay;

@@ -23,11 +23,11 @@ fn a_valid_file_is_explained() {
     assert_eq!((code, err.as_str()), (Some(0), ""));
     for part in [
         "  1. \"Skype, except for the Allow Skype group\": block (page)\n",
-        "     stage hello: can force reading the client's first bytes\n",
+        "     stage server_hello: can force a connection to the origin\n",
         "     everything else: block (alert)\n",
         "  - UDP 123 out, by `pass_udp`\n",
         "blocks with a page, which needs a CA",
-        "a genuine ClientHello counts as negotiated",
+        "stages:\n",
         "examples/skype.toml: valid\n",
     ] {
         assert!(out.contains(part), "{part} is not in\n{out}");

@@ -42,7 +42,7 @@ impl Running {
         let listener = bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, &config)),
+            current: Current::new(Generation::new(1, &config).unwrap()),
             limits: Arc::new(Limits::default()),
             guard: Guard::allowing_loopback(if guarded { address.port() } else { 1 }),
             access: AccessLog::new(Vec::new()),

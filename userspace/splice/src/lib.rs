@@ -19,4 +19,4 @@ pub use dial::{DialError, DialOptions, abort, dial};
 pub use direction::try_receive;
 pub use listen::{ListenOptions, bind, listen, original_destination};
 pub use pool::{Counters, PipePool, PoolOptions};
-pub use relay::{End, Options, Outcome, Progress, relay};
+pub use relay::{End, Options, Outcome, Progress, Read, relay, relay_on};

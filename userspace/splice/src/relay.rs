@@ -136,6 +136,31 @@ pub async fn relay(
     options: &Options,
     progress: &Progress,
 ) -> Outcome {
+    let read = Read {
+        from_client: prefix.into(),
+        from_origin: Bytes::new(),
+    };
+    relay_on(client, origin, read, pool, options, progress).await
+}
+
+/// What was read from both sides before they are relayed, and not sent on yet.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// The client's bytes.
+    pub from_client: Bytes,
+    /// The origin's bytes.
+    pub from_origin: Bytes,
+}
+
+/// Relays like [`relay`], where the origin's first bytes have been read as well.
+pub async fn relay_on(
+    client: &TcpStream,
+    origin: &TcpStream,
+    read: Read,
+    pool: &PipePool,
+    options: &Options,
+    progress: &Progress,
+) -> Outcome {
     let mut relay = Relay {
         client,
         origin,
@@ -146,11 +171,15 @@ pub async fn relay(
         failed: None,
         kept_alive: false,
     };
-    let prefix = prefix.into();
-    if !prefix.is_empty()
-        && let Err(fault) = relay.outward.begin(prefix, origin)
+    if !read.from_client.is_empty()
+        && let Err(fault) = relay.outward.begin(read.from_client, origin)
     {
         relay.outward_failed(fault);
+    }
+    if !read.from_origin.is_empty()
+        && let Err(fault) = relay.inward.begin(read.from_origin, client)
+    {
+        relay.inward_failed(fault);
     }
     let mut clock = IdleClock::new(options);
     let mut timer = pin!(sleep_until(clock.next));

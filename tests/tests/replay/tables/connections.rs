@@ -9,7 +9,7 @@ use sluice_tests::{
 };
 
 use crate::{
-    expect::{Line, SKYPE, SPLICE},
+    expect::{Line, SKYPE, UNANSWERED},
     story::{Cast, Story, at, data},
 };
 
@@ -51,7 +51,7 @@ fn ended(cast: &Cast) -> Vec<Story> {
     };
     let second = |client, origin| {
         Line::new("tcp", client, origin, 4)
-            .steered(SPLICE)
+            .steered(UNANSWERED)
             .hello(Some(NAME), &[])
     };
     vec![
@@ -226,6 +226,7 @@ fn large(cast: &Cast) -> Vec<Story> {
     let mut early = hello::genuine(NAME, &[]);
     early.resize(most, 0xda);
     vec![
+        // The origin sends a ClientHello back, which no version of TLS allows.
         cast.tell("a hello with 64 KiB behind it", |story, client, origin| {
             story
                 .handshake(client, origin)
@@ -233,7 +234,7 @@ fn large(cast: &Cast) -> Vec<Story> {
                 .packet(data(origin, client, 5001, &early))
                 .expect(
                     Line::new("tcp", client, origin, 5)
-                        .steered(SPLICE)
+                        .steered(SKYPE)
                         .hello(Some(NAME), &[]),
                 )
         }),

@@ -8,7 +8,7 @@ use sluice_tests::{
 };
 
 use crate::{
-    expect::{BLOCK, Line, MEMBER, NAMELESS_MEMBER, SKYPE, SPLICE},
+    expect::{BLOCK, Line, MEMBER, NAMELESS_MEMBER, SKYPE, SPLICE, UNANSWERED},
     story::{Cast, Story, at, data},
 };
 
@@ -21,16 +21,48 @@ fn named() -> Vec<u8> {
 
 fn spliced(client: SocketAddr, origin: SocketAddr, packets: u64) -> Line {
     Line::new("tcp", client, origin, packets)
-        .steered(SPLICE)
+        .steered(UNANSWERED)
         .hello(Some(NAME), ALPN)
 }
 
 pub(crate) fn stories(cast: &Cast) -> Vec<Story> {
     let mut stories = whole(cast);
+    stories.extend(answered(cast));
     stories.extend(not_tls(cast));
     stories.extend(cut(cast));
     stories.extend(unfinished(cast));
     stories
+}
+
+/// A ServerHello of TLS 1.2 (RFC 5246 section 7.4.1.3) with a cipher suite that every hello here
+/// offers.
+fn server_hello() -> Vec<u8> {
+    let mut bytes = vec![22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
+    bytes.extend([8; 32]);
+    bytes.extend([0, 0xc0, 0x2f, 0]);
+    bytes
+}
+
+fn answered(cast: &Cast) -> Vec<Story> {
+    let told = |what, answer: &[u8], judged| {
+        cast.tell(what, |story, client, origin| {
+            let (first, rest) = answer.split_at(4);
+            story
+                .says(client, origin, &named())
+                .packet(data(origin, client, 5005, rest))
+                .packet(data(origin, client, 5001, first))
+                .expect(
+                    Line::new("tcp", client, origin, 6)
+                        .steered(judged)
+                        .hello(Some(NAME), ALPN),
+                )
+        })
+    };
+    vec![
+        told("a hello and a genuine answer", &server_hello(), SPLICE),
+        told("a hello and any answer", b"as you say", SKYPE),
+        told("a hello and an alert", &[21, 3, 3, 0, 2, 2, 40], SKYPE),
+    ]
 }
 
 fn whole(cast: &Cast) -> Vec<Story> {

@@ -1,7 +1,10 @@
 //! One file per subcommand.
 
 pub mod check;
+pub mod decrypts;
+pub mod diff;
 pub mod doctor;
+pub mod explain;
 pub mod load;
 pub mod replay;
 pub mod run;
@@ -29,6 +32,12 @@ pub enum Command {
     Status(status::Args),
     /// Show what a policy would have done with the packets of a capture.
     Replay(replay::Args),
+    /// Show what a policy says of a flow that you describe, stage by stage and rule by rule.
+    Explain(Box<explain::Args>),
+    /// Show what a change of the configuration does: to the rules, and to flows.
+    Diff(diff::Args),
+    /// Show which rules could ever have a server's flows decrypted.
+    Decrypts(decrypts::Args),
 }
 
 impl Command {
@@ -46,6 +55,9 @@ impl Command {
             Self::Doctor(args) => doctor::run(args),
             Self::Status(args) => status::run(args),
             Self::Replay(args) => replay::run(args),
+            Self::Explain(args) => explain::run(*args),
+            Self::Diff(args) => diff::run(args),
+            Self::Decrypts(args) => decrypts::run(args),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Conditions of rules.
 
 use sluice_policy::{
-    Condition, GroupId, HostError, HostPattern, Ja4Pattern, Listener, Net, NetError, NotNegotiated,
-    PortError, PortRange,
+    AddressItem, CertificateState, CertificateStates, Condition, HostError, HostItem, NetError,
+    NotNegotiated, PortError, PortRange, TlsStates, TlsVersion, TlsVersions, UrlItem,
 };
 
 use super::{
+    lists::ListKind,
+    names::Names,
+    pattern, people,
     read::{Item, Keys, Section, unknown_word},
-    rules::Names,
 };
 
 const CONDITIONS: Keys = Keys {
@@ -16,41 +18,42 @@ const CONDITIONS: Keys = Keys {
         "destination",
         "port",
         "listener",
-        "group",
-        "host",
-        "host-is-ip",
-        "tls",
-        "alpn",
-        "ja4",
-        "ech",
-        "not",
-    ],
-    later: &[
         "user",
+        "group",
         "schedule",
         "connect-host",
         "connect-port",
         "connect-user-agent",
+        "host",
+        "host-is-ip",
         "host-mismatch",
+        "tls",
         "tls-version",
         "tls-version-chosen",
+        "alpn",
+        "ja4",
+        "ech",
         "application",
         "certificate",
         "issuer",
         "client-certificate",
         "inspected",
         "url",
+        "url-host",
+        "url-host-is-ip",
         "path",
         "method",
         "header",
         "user-agent",
         "content-type",
         "size",
+        "not",
     ],
+    later: &[],
 };
 
 /// Reads a table of conditions.
-pub(super) fn conditions(item: &Item<'_>, names: &Names<'_>) -> Vec<Condition> {
+pub(super) fn conditions(item: &Item<'_>, names: &Names) -> Vec<Condition> {
     let Some(section) = item.section(&title(item), CONDITIONS) else {
         return Vec::new();
     };
@@ -58,7 +61,7 @@ pub(super) fn conditions(item: &Item<'_>, names: &Names<'_>) -> Vec<Condition> {
 }
 
 /// Reads `not`, which holds where its conditions do not all hold.
-pub(super) fn negation(item: &Item<'_>, names: &Names<'_>) -> Option<Condition> {
+pub(super) fn negation(item: &Item<'_>, names: &Names) -> Option<Condition> {
     let section = item.section(&title(item), CONDITIONS)?;
     if section.items().next().is_none() {
         item.note("expected at least one condition");
@@ -75,35 +78,68 @@ fn title(item: &Item<'_>) -> String {
         .to_owned()
 }
 
-fn read(section: &Section<'_>, names: &Names<'_>) -> Vec<Condition> {
-    let known = |(key, _): &(&str, Item<'_>)| CONDITIONS.known.contains(key);
-    section
-        .items()
-        .filter(known)
-        .filter_map(|(key, item)| one(key, &item, names))
-        .collect()
+fn read(section: &Section<'_>, names: &Names) -> Vec<Condition> {
+    let mut found = Vec::new();
+    for (key, item) in section.items() {
+        if !CONDITIONS.known.contains(&key) {
+            continue;
+        }
+        if is_empty(&item) {
+            continue;
+        }
+        match key {
+            "header" => found.extend(headers(&item)),
+            "url" if item.is_table() => found.extend(url_parts(&item, names)),
+            _ => found.extend(one(key, &item, names)),
+        }
+    }
+    found
 }
 
-fn one(key: &str, item: &Item<'_>, names: &Names<'_>) -> Option<Condition> {
-    if item.each().is_empty() {
+fn is_empty(item: &Item<'_>) -> bool {
+    let is_empty = item.each().is_empty();
+    if is_empty {
         item.note("an empty list never holds: write a value, or take the condition out");
-        return None;
     }
+    is_empty
+}
+
+fn one(key: &str, item: &Item<'_>, names: &Names) -> Option<Condition> {
+    let addresses = || values(item, |text| address(text, names));
+    let host = |text: &str| host(text, names);
     Some(match key {
-        "client" => Condition::Client(values(item, net)),
-        "destination" => Condition::Destination(values(item, net)),
+        "client" => Condition::Client(addresses()),
+        "destination" => Condition::Destination(addresses()),
         "port" => Condition::Port(values(item, port)),
-        "listener" => values(item, listener)
-            .into_iter()
-            .map(Condition::Listener)
-            .next()?,
-        "group" => Condition::Group(groups(item, names)?),
-        "host" => Condition::Host(optional(item, host)?),
+        "listener" => Condition::Listener(values(item, pattern::listener)),
+        "user" => Condition::User(optional(item, people::user)),
+        "group" => Condition::Group(optional(item, |text| names.group(text))),
+        "schedule" => Condition::Schedule(values(item, |text| names.schedule(text))),
+        "connect-host" => Condition::ConnectHost(optional(item, host)),
+        "connect-port" => Condition::ConnectPort(values(item, port)),
+        "connect-user-agent" => Condition::ConnectUserAgent(optional(item, pattern::text)),
+        "host" => Condition::Host(optional(item, host)),
         "host-is-ip" => Condition::HostIsIp(item.boolean()?),
-        "tls" => Condition::Tls(tls(item)?),
-        "alpn" => Condition::Alpn(optional(item, alpn)?),
-        "ja4" => Condition::Ja4(values(item, ja4)),
+        "host-mismatch" => Condition::HostMismatch(item.boolean()?),
+        "tls" => Condition::Tls(tls(item)),
+        "tls-version" => Condition::TlsVersion(versions(item)),
+        "tls-version-chosen" => Condition::TlsVersionChosen(versions(item)),
+        "alpn" => Condition::Alpn(optional(item, pattern::alpn)),
+        "ja4" => Condition::Ja4(values(item, pattern::ja4)),
         "ech" => Condition::Ech(item.boolean()?),
+        "application" => Condition::Application(optional(item, pattern::application)),
+        "certificate" => Condition::Certificate(certificate(item)),
+        "issuer" => Condition::Issuer(optional(item, pattern::issuer)),
+        "client-certificate" => Condition::ClientCertificate(item.boolean()?),
+        "inspected" => Condition::Inspected(item.boolean()?),
+        "url" => Condition::Url(values(item, |text| url(text, names))),
+        "url-host" => Condition::UrlHost(values(item, host)),
+        "url-host-is-ip" => Condition::UrlHostIsIp(item.boolean()?),
+        "path" => Condition::Path(values(item, pattern::path)),
+        "method" => Condition::Method(values(item, pattern::method)),
+        "user-agent" => Condition::UserAgent(optional(item, pattern::text)),
+        "content-type" => Condition::ContentType(optional(item, pattern::content_type)),
+        "size" => Condition::Size(values(item, pattern::size)),
         "not" => negation(item, names)?,
         _ => return None,
     })
@@ -116,19 +152,8 @@ fn values<T>(item: &Item<'_>, read: impl Fn(&str) -> Result<T, String>) -> Vec<T
         .collect()
 }
 
-fn groups(item: &Item<'_>, names: &Names<'_>) -> Option<Vec<GroupId>> {
-    if item.is_table() {
-        item.note("`absent` needs users, which are not yet supported in this version");
-        return None;
-    }
-    Some(values(item, |text| names.group(text)))
-}
-
 /// Values, and `None` for `{ absent = true }`.
-fn optional<T>(
-    item: &Item<'_>,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Option<Vec<Option<T>>> {
+fn optional<T>(item: &Item<'_>, read: impl Fn(&str) -> Result<T, String>) -> Vec<Option<T>> {
     const ABSENT: Keys = Keys {
         known: &["absent"],
         later: &[],
@@ -139,126 +164,168 @@ fn optional<T>(
             found.extend(item.parse(&read).map(Some));
             continue;
         }
-        let section = item.section("the condition", ABSENT)?;
-        match section.get("absent").and_then(|absent| absent.boolean()) {
-            Some(true) => found.push(None),
-            Some(false) => item.note("expected { absent = true }; for the contrary use `not`"),
-            None => item.note("expected a text, a list of texts or { absent = true }"),
+        let Some(section) = item.section("the condition", ABSENT) else {
+            continue;
+        };
+        match section.get("absent").map(|absent| absent.boolean()) {
+            Some(Some(true)) => found.push(None),
+            Some(Some(false)) => {
+                item.note("expected { absent = true }; for the contrary use `not`");
+            }
+            None if section.items().next().is_none() => {
+                item.note("expected a text, a list of texts or { absent = true }");
+            }
+            // Noted already.
+            Some(None) | None => {}
         }
     }
-    Some(found)
+    found
 }
 
-fn net(text: &str) -> Result<Net, String> {
-    no_list(text, "addresses")?;
-    text.parse().map_err(|error: NetError| error.to_string())
+fn address(text: &str, names: &Names) -> Result<AddressItem, String> {
+    if let Some(list) = names.list(text, &[ListKind::Addresses]) {
+        return list.map(AddressItem::List);
+    }
+    let net = text.parse().map_err(|error: NetError| error.to_string())?;
+    Ok(AddressItem::Net(net))
 }
 
 fn port(text: &str) -> Result<PortRange, String> {
     text.parse().map_err(|error: PortError| error.to_string())
 }
 
-fn host(text: &str) -> Result<HostPattern, String> {
-    no_list(text, "names")?;
-    text.parse().map_err(|error: HostError| error.to_string())
-}
-
-fn no_list(text: &str, instead: &str) -> Result<(), String> {
-    if text.starts_with("list:") {
-        return Err(format!(
-            "lists are not yet supported in this version: write the {instead}"
-        ));
+fn host(text: &str, names: &Names) -> Result<HostItem, String> {
+    if let Some(list) = names.list(text, &[ListKind::Domains]) {
+        return list.map(HostItem::List);
     }
-    Ok(())
+    let host = text.parse().map_err(|error: HostError| error.to_string())?;
+    Ok(HostItem::Pattern(host))
 }
 
-fn listener(text: &str) -> Result<Listener, String> {
-    match text {
-        "transparent" => Ok(Listener::Transparent),
-        _ => Err("in this version the only listener is \"transparent\"".into()),
+fn url(text: &str, names: &Names) -> Result<UrlItem, String> {
+    if let Some(list) = names.list(text, &[ListKind::Urls, ListKind::Domains]) {
+        return list.map(UrlItem::List);
     }
+    pattern::url(text).map(UrlItem::Pattern)
 }
 
-fn alpn(text: &str) -> Result<Vec<u8>, String> {
-    // RFC 7301 section 3.1.
-    if (1..=255).contains(&text.len()) {
-        return Ok(text.as_bytes().to_vec());
-    }
-    Err("expected the name of a protocol such as \"h2\", of at most 255 bytes".into())
-}
-
-fn ja4(text: &str) -> Result<Ja4Pattern, String> {
-    let (start, open) = match text.strip_suffix('*') {
-        Some(start) => (start, true),
-        None => (text, false),
+/// `url.path`, `url.host` and `url.host-is-ip`: the parts of a URL under the names of their own.
+fn url_parts(item: &Item<'_>, names: &Names) -> Vec<Condition> {
+    const PARTS: Keys = Keys {
+        known: &["path", "host", "host-is-ip"],
+        later: &[],
     };
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let well_formed = start.chars().all(allowed) && (start.len() == 36 || open && start.len() < 36);
-    if !well_formed || start.is_empty() {
-        return Err(
-            "expected a JA4 fingerprint such as \"t13d1516h2_8daaf6152771_e5627efa2ab1\", \
-                    or the beginning of one such as \"t13d*\""
-                .into(),
-        );
+    let Some(section) = item.section("`url`", PARTS) else {
+        return Vec::new();
+    };
+    if section.items().next().is_none() {
+        item.note("expected `path`, `host` or `host-is-ip`");
     }
-    let start = start.to_owned();
-    Ok(if open {
-        Ja4Pattern::Prefix(start)
-    } else {
-        Ja4Pattern::Exact(start)
-    })
+    let parts = [
+        ("path", "path"),
+        ("host", "url-host"),
+        ("host-is-ip", "url-host-is-ip"),
+    ];
+    parts
+        .into_iter()
+        .filter_map(|(part, key)| {
+            let item = section.get(part).filter(|item| !is_empty(item))?;
+            one(key, &item, names)
+        })
+        .collect()
 }
 
-/// Reasons that only the origin's answer, a probe or an interception tells.
-const LATER_REASONS: [&str; 7] = [
-    "client-rejected-ca",
-    "no-common-version",
-    "no-common-cipher",
-    "inconsistent-server-hello",
-    "origin-closed",
-    "origin-handshake-failed",
-    "client-certificate-required",
-];
+/// One condition for every field that is named.
+fn headers(item: &Item<'_>) -> Vec<Condition> {
+    let fields = item.any_section("`header`");
+    if fields
+        .as_ref()
+        .is_some_and(|section| section.items().next().is_none())
+    {
+        item.note("expected the name of a field, as in { \"x-name\" = \"value\" }");
+    }
+    let fields = fields.iter().flat_map(Section::items);
+    fields
+        .filter(|(_, item)| !is_empty(item))
+        .filter_map(|(name, item)| {
+            let name = pattern::field(name)
+                .map_err(|message| item.note(message))
+                .ok()?;
+            let values = optional(&item, pattern::text);
+            Some(Condition::Header { name, values })
+        })
+        .collect()
+}
 
-fn tls(item: &Item<'_>) -> Option<Vec<Option<NotNegotiated>>> {
+fn versions(item: &Item<'_>) -> TlsVersions {
+    TlsVersions::of(values(item, |text| {
+        let words = TlsVersion::ALL.into_iter().map(TlsVersion::name);
+        TlsVersion::from_name(text).ok_or_else(|| unknown_word(text, words))
+    }))
+}
+
+fn certificate(item: &Item<'_>) -> CertificateStates {
+    let states = values(item, |text| {
+        if text == "invalid" {
+            return Ok(CertificateState::INVALID.to_vec());
+        }
+        let words = CertificateState::ALL
+            .into_iter()
+            .map(CertificateState::name);
+        CertificateState::from_name(text)
+            .map(|state| vec![state])
+            .ok_or_else(|| unknown_word(text, words.chain(["invalid"])))
+    });
+    CertificateStates::of(states.into_iter().flatten())
+}
+
+fn tls(item: &Item<'_>) -> TlsStates {
     const BY_REASON: Keys = Keys {
-        known: &["reason"],
-        later: &["proof"],
+        known: &["reason", "proof"],
+        later: &[],
     };
-    if item.is_table() {
-        let section = item.section("`tls`", BY_REASON)?;
-        let Some(reasons) = section.get("reason") else {
-            item.note("expected a text, a list of texts or { reason = [...] }");
-            return None;
+    let mut found = TlsStates::default();
+    for item in item.each() {
+        if !item.is_table() {
+            let states = item.parse(|text| tls_states(text, false));
+            found = found.union(states.unwrap_or_default());
+            continue;
+        }
+        let Some(section) = item.section("`tls`", BY_REASON) else {
+            continue;
         };
-        let values: Vec<_> = reasons
-            .each()
-            .iter()
-            .filter_map(|item| item.parse(tls_state))
-            .collect();
-        return Some(values.into_iter().flatten().collect());
+        let proof = section
+            .get("proof")
+            .and_then(|proof| proof.choice(&[("probe", ())]));
+        let Some(reasons) = section.get("reason") else {
+            if section.items().all(|(key, _)| key == "proof") {
+                item.note(
+                    "expected reasons, as in { reason = [\"not-negotiated\"], proof = \"probe\" }",
+                );
+            }
+            continue;
+        };
+        if is_empty(&reasons) {
+            continue;
+        }
+        for states in values(&reasons, |text| tls_states(text, proof.is_some())) {
+            found = found.union(states);
+        }
     }
-    Some(values(item, tls_state).into_iter().flatten().collect())
+    found
 }
 
-fn tls_state(text: &str) -> Result<Vec<Option<NotNegotiated>>, String> {
+fn tls_states(text: &str, probe: bool) -> Result<TlsStates, String> {
     match text {
-        "negotiated" => return Ok(vec![None]),
-        "not-negotiated" => return Ok(NotNegotiated::ALL.map(Some).to_vec()),
+        "negotiated" => return Ok(TlsStates::NEGOTIATED),
+        "not-negotiated" if probe => return Ok(TlsStates::not_negotiated_by_probe()),
+        "not-negotiated" => return Ok(TlsStates::not_negotiated()),
         _ => {}
-    }
-    if let Some(reason) = NotNegotiated::from_name(text) {
-        return Ok(vec![Some(reason)]);
-    }
-    if LATER_REASONS.contains(&text) {
-        return Err(
-            "not yet supported in this version, which knows what the client's first bytes \
-                    tell: name another reason"
-                .into(),
-        );
     }
     let words = ["negotiated", "not-negotiated"]
         .into_iter()
         .chain(NotNegotiated::ALL.into_iter().map(NotNegotiated::name));
-    Err(unknown_word(text, words))
+    NotNegotiated::from_name(text)
+        .map(|reason| TlsStates::of([reason]))
+        .ok_or_else(|| unknown_word(text, words))
 }

@@ -1,20 +1,32 @@
 //! The configuration: one TOML file, read into types that cannot hold nonsense.
 //!
-//! [`Config::parse`] is pure, and finds every mistake in one reading: unknown keys, values of a
-//! wrong type or out of range, names that nothing bears. What a later version brings is refused,
-//! never ignored. [`DEFAULT`] is the documented default, and parses to what an empty file with a
-//! `lan` would.
+//! [`Config::load`] reads it with the files that it names; [`Config::parse`] is pure. Both find every
+//! mistake in one reading: unknown keys, values of a wrong type or out of range, names that nothing
+//! bears, lines of lists that are none. What a later version brings is refused, never ignored.
+//! [`DEFAULT`] is the documented default, and parses to what an empty file with a `lan` would.
 
+mod actions;
 mod condition;
+mod lists;
+mod names;
+mod pattern;
+mod people;
 mod problem;
 mod read;
 mod rules;
+mod schedules;
 mod sections;
 pub mod show;
+mod sources;
 mod value;
 pub mod warn;
 
-use std::{net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sluice_abi::Marks;
 use sluice_policy::{
@@ -23,7 +35,10 @@ use sluice_policy::{
 };
 
 use problem::Problems;
+pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
+use sources::Files;
+pub use sources::Sources;
 pub use value::{DevicePattern, protocol_name, show_duration, show_size};
 
 /// The documented default configuration.
@@ -44,6 +59,11 @@ pub struct Config {
     pub rules: RuleSet,
     /// The rules compiled.
     pub policy: Policy,
+    /// The candidate that decisions are compared with, a whole configuration file; see
+    /// [`Config::load_shadow`].
+    pub shadow: Option<PathBuf>,
+    /// What the lists were made of, for [`Config::reload`].
+    pub sources: Sources,
     /// Where metrics and health are served.
     pub admin: Admin,
     /// Where records go.
@@ -155,27 +175,84 @@ pub enum AccessLog {
     Stderr,
 }
 
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    /// To be compared with the one in force.
+    Candidate,
+    /// To be put into force.
+    Force,
+}
+
 impl Config {
-    /// Reads a configuration from a file.
+    /// Reads a configuration from a file, and the files that it names; relative paths begin in the
+    /// directory of the file.
     ///
     /// # Errors
     ///
     /// [`ConfigError::Read`] where the file cannot be read, [`ConfigError::Invalid`] with every
-    /// mistake in it.
+    /// mistake in it and in the files that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_as(Role::Force, path, &[])
+    }
+
+    /// Reads a configuration anew. Of the files of lists only those that have changed are read, and
+    /// every other list is shared with the configuration `before`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
+    pub fn reload(path: &Path, before: &Self) -> Result<Self, ConfigError> {
+        Self::load_as(Role::Force, path, &[&before.sources])
+    }
+
+    /// Reads the candidate that [`Config::shadow`] names, if it names one. Lists that are made of the
+    /// same are shared with this configuration, and with the candidate `before`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`]; a candidate that names a candidate of its own is invalid.
+    pub fn load_shadow(&self, before: Option<&Self>) -> Result<Option<Self>, ConfigError> {
+        let Some(path) = &self.shadow else {
+            return Ok(None);
+        };
+        let known: Vec<_> = [self]
+            .into_iter()
+            .chain(before)
+            .map(|config| &config.sources)
+            .collect();
+        Self::load_as(Role::Candidate, path, &known).map(Some)
+    }
+
+    fn load_as(role: Role, path: &Path, before: &[&Sources]) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, &path.display().to_string())
+        let files = Files {
+            base: Some(path.parent().unwrap_or(path)),
+            before,
+            after: RefCell::default(),
+        };
+        Self::read(&text, &path.display().to_string(), &files, role)
     }
 
-    /// Reads a configuration from a text; `file` is what messages call it.
+    /// Reads a configuration from a text; `file` is what messages call it. Such a configuration can
+    /// name no files.
     ///
     /// # Errors
     ///
     /// [`ConfigError::Invalid`] with every mistake that was found.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let files = Files {
+            base: None,
+            before: &[],
+            after: RefCell::default(),
+        };
+        Self::read(text, file, &files, Role::Force)
+    }
+
+    fn read(text: &str, file: &str, files: &Files<'_>, role: Role) -> Result<Self, ConfigError> {
         let problems = Problems::default();
         let (document, mistakes) = toml::de::DeTable::parse_recoverable(text);
         for mistake in mistakes {
@@ -187,7 +264,7 @@ impl Config {
         }
         // Half a document would only give mistakes that are none.
         let config = if problems.is_empty() {
-            sections::config(document.get_ref(), &problems)
+            sections::config(document.get_ref(), files, role, &problems)
         } else {
             None
         };
@@ -197,8 +274,9 @@ impl Config {
             (None, None) => Err(ConfigError::Invalid(Invalid {
                 file: file.to_owned(),
                 problems: vec![Problem {
+                    file: None,
                     line: 1,
-                    column: 1,
+                    column: Some(1),
                     message: "the configuration cannot be read".into(),
                 }],
             })),

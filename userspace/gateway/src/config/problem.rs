@@ -19,10 +19,11 @@ pub enum ConfigError {
     },
 }
 
-/// Every mistake that was found in one configuration, in the order of the text.
+/// Every mistake that was found in one configuration, in the order of the text; those of a file that
+/// it names stand where it names the file.
 #[derive(Clone, Debug)]
 pub struct Invalid {
-    /// Name of the file.
+    /// Name of the configuration's file.
     pub file: String,
     /// The mistakes; at least one.
     pub problems: Vec<Problem>,
@@ -31,10 +32,12 @@ pub struct Invalid {
 /// One mistake.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
+    /// The file, where it is not the configuration's own but one that it names.
+    pub file: Option<String>,
     /// Line, from 1.
     pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
+    /// Column in characters, from 1; `None` in files that are read line by line.
+    pub column: Option<usize>,
     /// What is wrong, what was expected, and the cure.
     pub message: String,
 }
@@ -46,11 +49,16 @@ impl fmt::Display for Invalid {
                 writeln!(f)?;
             }
             let Problem {
+                file,
                 line,
                 column,
                 message,
             } = problem;
-            write!(f, "{}:{line}:{column}: {message}", self.file)?;
+            let file = file.as_ref().unwrap_or(&self.file);
+            match column {
+                Some(column) => write!(f, "{file}:{line}:{column}: {message}")?,
+                None => write!(f, "{file}:{line}: {message}")?,
+            }
         }
         Ok(())
     }
@@ -58,11 +66,40 @@ impl fmt::Display for Invalid {
 
 /// Collects mistakes while a text is read, so that one reading finds them all.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<(usize, String)>>);
+pub(super) struct Problems(RefCell<Vec<Found>>);
+
+/// The fields are in the order by which mistakes are told.
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Found {
+    /// Where in the configuration.
+    at: usize,
+    /// File and line, where the mistake is in a file that the configuration names there.
+    within: Option<(String, usize)>,
+    message: String,
+}
 
 impl Problems {
     pub(super) fn add(&self, span: Range<usize>, message: impl Into<String>) {
-        self.0.borrow_mut().push((span.start, message.into()));
+        self.0.borrow_mut().push(Found {
+            at: span.start,
+            within: None,
+            message: message.into(),
+        });
+    }
+
+    /// Adds a mistake in a line of a file that is named at `span`.
+    pub(super) fn add_line(
+        &self,
+        span: Range<usize>,
+        file: &str,
+        line: usize,
+        message: impl Into<String>,
+    ) {
+        self.0.borrow_mut().push(Found {
+            at: span.start,
+            within: Some((file.to_owned(), line)),
+            message: message.into(),
+        });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -79,14 +116,29 @@ impl Problems {
         found.dedup();
         let problems = found
             .into_iter()
-            .map(|(at, message)| {
-                let (line, column) = position(text, at);
-                Problem {
-                    line,
-                    column,
-                    message,
-                }
-            })
+            .map(
+                |Found {
+                     at,
+                     within,
+                     message,
+                 }| match within {
+                    Some((file, line)) => Problem {
+                        file: Some(file),
+                        line,
+                        column: None,
+                        message,
+                    },
+                    None => {
+                        let (line, column) = position(text, at);
+                        Problem {
+                            file: None,
+                            line,
+                            column: Some(column),
+                            message,
+                        }
+                    }
+                },
+            )
             .collect();
         Some(ConfigError::Invalid(Invalid {
             file: file.to_owned(),
@@ -106,7 +158,7 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// The candidate that is close to what was written, where one is.
-pub(super) fn near_miss<'c>(
+pub(crate) fn near_miss<'c>(
     written: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

@@ -118,6 +118,11 @@ impl<'t> Section<'t> {
         self.get(key).map_or_else(default, |item| item.texts(&read))
     }
 
+    /// The values of a list, or nothing where there is none.
+    pub(super) fn items_of(&self, key: &str) -> Vec<Item<'t>> {
+        self.get(key).map(|item| item.list()).unwrap_or_default()
+    }
+
     /// A number within bounds, or the default where there is none.
     pub(super) fn number(&self, key: &str, default: u64, bounds: Range<u64>) -> u64 {
         self.get(key)
@@ -167,6 +172,12 @@ impl<'t> Item<'t> {
         );
     }
 
+    /// Notes a mistake in a line of a file that is named at this value.
+    pub(super) fn note_line(&self, file: &str, line: usize, message: impl Into<String>) {
+        self.problems
+            .add_line(self.span.clone(), file, line, message);
+    }
+
     fn wrong_type(&self, expected: &str) {
         self.note(format!("expected {expected}, found {}", kind(self.value)));
     }
@@ -177,10 +188,6 @@ impl<'t> Item<'t> {
             self.wrong_type("a text in quotes");
         }
         text
-    }
-
-    pub(super) fn text_if(&self) -> Option<&'t str> {
-        self.value.as_str()
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {
@@ -223,14 +230,19 @@ impl<'t> Item<'t> {
 
     /// The texts of a list; anything that is no list of texts is noted.
     pub(super) fn texts<T>(&self, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.list()
+            .iter()
+            .filter_map(|item| item.parse(&read))
+            .collect()
+    }
+
+    /// The values of a list; anything that is no list is noted.
+    pub(super) fn list(&self) -> Vec<Self> {
         if self.value.as_array().is_none() {
             self.wrong_type("a list of texts in quotes");
             return Vec::new();
         }
         self.each()
-            .iter()
-            .filter_map(|item| item.parse(&read))
-            .collect()
     }
 
     /// The values of a list, or the value itself where it is no list.
@@ -260,6 +272,20 @@ impl<'t> Item<'t> {
             keys,
             self.problems,
         ))
+    }
+
+    /// The value as a section whose keys may be any.
+    pub(super) fn any_section(&self, title: &str) -> Option<Section<'t>> {
+        let Some(table) = self.value.as_table() else {
+            self.wrong_type("a table");
+            return None;
+        };
+        Some(Section {
+            title: title.to_owned(),
+            span: self.span.clone(),
+            table: Some(table),
+            problems: self.problems,
+        })
     }
 
     /// The values as sections: an array of tables.

@@ -4,36 +4,38 @@ use std::{net::SocketAddr, ops::Range, path::PathBuf};
 
 use sluice_abi::{Marks, map::FLOWS, table::Direction};
 use sluice_policy::{
-    Net, Policy, PortRange,
+    Net, Policy, PortRange, RuleSet,
     kernel::{Egress, EgressAction, EgressRule, Steer, Traffic},
 };
 use toml::de::DeTable;
 
 use super::{
-    AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Splice, Steering,
+    AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, Splice,
+    Steering, lists,
+    names::{Names, name},
+    people,
     problem::Problems,
     read::{Item, Keys, Section},
-    rules, value,
+    rules, schedules,
+    sources::Files,
+    value,
 };
 
 const TOP: Keys = Keys {
     known: &[
-        "gateway", "egress", "steer", "splice", "policy", "group", "rule", "admin", "log",
+        "gateway", "egress", "steer", "splice", "policy", "user", "identity", "group", "list",
+        "schedule", "rule", "admin", "log",
     ],
-    later: &[
-        "user",
-        "list",
-        "schedule",
-        "ca",
-        "proxy",
-        "intercept",
-        "identity",
-        "upstream",
-    ],
+    later: &["ca", "proxy", "intercept", "upstream"],
 };
 
 /// Reads a whole document; `None` where it has a mistake that leaves no configuration.
-pub(super) fn config<'t>(document: &'t DeTable<'t>, problems: &'t Problems) -> Option<Config> {
+pub(super) fn config<'t>(
+    document: &'t DeTable<'t>,
+    files: &Files<'_>,
+    role: Role,
+    problems: &'t Problems,
+) -> Option<Config> {
     let top = Section::new("the file", Some((0..0, document)), TOP, problems);
     let gateway = gateway(&section(&top, "gateway", GATEWAY, problems));
     let egress_section = section(&top, "egress", EGRESS, problems);
@@ -41,13 +43,23 @@ pub(super) fn config<'t>(document: &'t DeTable<'t>, problems: &'t Problems) -> O
     let steer = steer(&section(&top, "steer", STEER, problems));
     let splice = splice(&section(&top, "splice", SPLICE, problems));
     let policy_section = section(&top, "policy", rules::POLICY, problems);
-    let rules = rules::rules(&top, &policy_section);
+    let shadow = shadow(&policy_section, files, role);
+    let identity = section(&top, "identity", people::IDENTITY, problems);
+    let mut names = Names::default();
+    let set = RuleSet {
+        defaults: rules::defaults(&policy_section),
+        users: people::users(&top, &identity, files),
+        groups: people::groups(&top, files, &mut names),
+        lists: lists::lists(&top, files, &mut names),
+        schedules: schedules::schedules(&top, &mut names),
+        rules: rules::rules(&top, &names, rules::plain_block(&policy_section)),
+    };
     let admin = admin(&section(&top, "admin", ADMIN, problems));
     let log = log(&section(&top, "log", LOG, problems));
     if !problems.is_empty() {
         return None;
     }
-    let policy = match Policy::compile(&rules) {
+    let policy = match Policy::compile(&set) {
         Ok(policy) => policy,
         Err(error) => {
             policy_section.note(error.to_string());
@@ -59,8 +71,10 @@ pub(super) fn config<'t>(document: &'t DeTable<'t>, problems: &'t Problems) -> O
         egress,
         steer,
         splice,
-        rules,
+        rules: set,
         policy,
+        shadow,
+        sources: files.after.take(),
         admin,
         log,
     };
@@ -76,6 +90,16 @@ fn section<'t>(top: &Section<'t>, name: &str, keys: Keys, problems: &'t Problems
     top.get(name)
         .and_then(|item| item.section(&title, keys))
         .unwrap_or_else(|| Section::new(title, None, keys, problems))
+}
+
+/// The path of the candidate; what is a candidate itself has none.
+fn shadow(policy: &Section<'_>, files: &Files<'_>, role: Role) -> Option<PathBuf> {
+    let item = policy.get("shadow")?;
+    if role == Role::Candidate {
+        item.note("this file is a candidate itself: take it out");
+        return None;
+    }
+    item.parse(|text| files.path(text))
 }
 
 const GATEWAY: Keys = Keys {
@@ -265,7 +289,7 @@ const EGRESS_RULE: Keys = Keys {
 };
 
 fn egress_rule(section: &Section<'_>) -> Option<EgressRule> {
-    let name = rules::name(section);
+    let name = name(section);
     let nets = |key| {
         let item: Item<'_> = section.get(key)?;
         let nets = item.texts(net);

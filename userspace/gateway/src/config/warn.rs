@@ -1,13 +1,16 @@
 //! What an administrator should know about a configuration that is valid.
 
+mod overlaps;
+mod rules;
+mod unused;
+
 use sluice_abi::table::Direction;
 use sluice_policy::{
-    Condition, Fact, PortRange, Rule, RuleBody,
+    Condition, PortRange, Rule, RuleBody,
     kernel::{EgressAction, EgressRule, QUIC_PORT},
-    lint,
 };
 
-use super::{Config, Midstream, OnFailure, protocol_name};
+use super::{Config, Midstream, OnFailure, protocol_name, show::abbreviated};
 
 /// Everything that leaves or enters without being judged by the rules.
 #[must_use]
@@ -104,22 +107,7 @@ fn bypasses_tls(config: &Config, rule: &EgressRule) -> bool {
 /// What is valid and perhaps not meant.
 #[must_use]
 pub fn warnings(config: &Config) -> Vec<String> {
-    let mut found: Vec<String> = lint::lint(&config.rules, &config.policy)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    for id in lint::page_rules(&config.policy) {
-        if let Some(rule) = config.policy.rule(id) {
-            found.push(format!(
-                "rule \"{}\" blocks with a page, which needs a CA: without one the client gets an \
-                 alert",
-                rule.name
-            ));
-        }
-    }
-    if lint::defaults_show_page(&config.policy) {
-        found.push("a default blocks with a page, which needs a CA: it is an alert instead".into());
-    }
+    let mut found = rules::warnings(config);
     if config.egress.quic == EgressAction::Pass {
         found
             .push("`quic = \"pass\"` lets every client bypass every TLS rule by using QUIC".into());
@@ -153,22 +141,12 @@ pub fn warnings(config: &Config) -> Vec<String> {
 /// What this version cannot know, where a rule depends on it.
 #[must_use]
 pub fn notes(config: &Config) -> Vec<String> {
-    let mut asks = false;
-    visit(&config.rules.rules, &mut |condition| {
-        asks |= condition.fact() == Some(Fact::Tls);
-    });
-    if !asks {
-        return Vec::new();
-    }
-    vec![
-        "`tls` is what the client's first bytes tell: a genuine ClientHello counts as negotiated, \
-         whatever the origin answers"
-            .into(),
-    ]
+    rules::notes(config)
 }
 
-fn visit(rules: &[Rule], with: &mut dyn FnMut(&Condition)) {
-    fn each(conditions: &[Condition], with: &mut dyn FnMut(&Condition)) {
+/// Visits every condition of the rules, those inside containers and negations included.
+fn every_condition<'s>(rules: &'s [Rule], with: &mut dyn FnMut(&'s Condition)) {
+    fn each<'s>(conditions: &'s [Condition], with: &mut dyn FnMut(&'s Condition)) {
         for condition in conditions {
             with(condition);
             if let Condition::Not(inner) = condition {
@@ -180,7 +158,16 @@ fn visit(rules: &[Rule], with: &mut dyn FnMut(&Condition)) {
         each(&rule.when, with);
         each(&rule.unless, with);
         if let RuleBody::Contain(inner) = &rule.body {
-            visit(inner, with);
+            every_condition(inner, with);
         }
     }
+}
+
+/// Names in quotes; of many only the first.
+fn quoted(names: &[String]) -> String {
+    abbreviated(
+        names.len(),
+        names.iter().map(|name| format!("\"{name}\"")),
+        ", ",
+    )
 }

@@ -12,7 +12,7 @@ use prometheus::{Encoder, TextEncoder};
 use sluice_splice::Counters as Pipes;
 use sluice_steer::{Counters, Steering};
 
-use super::metrics::{FlowKind, Latency, WorkerMetrics};
+use super::metrics::{FlowKind, Latency, Shadow, WorkerMetrics};
 use super::worker::Shared;
 
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -128,7 +128,7 @@ impl Page {
             .collect();
         self.counter(
             "sluice_flows_total",
-            "Flows that are over, by verdict, why, and what the client's first bytes were.",
+            "Flows that are over, by verdict, why, and what is known of the negotiation.",
             kinds
                 .iter()
                 .map(|(labels, count)| (labels.as_slice(), *count)),
@@ -141,6 +141,21 @@ impl Page {
             "sluice_flow_ends_total",
             "Flows that are over, by what ended them.",
             ends.iter()
+                .map(|(labels, count)| (labels.as_slice(), *count)),
+        );
+        let shadows = Shadow::ALL.map(|shadow| {
+            let all = workers.iter().flat_map(|worker| worker.shadows());
+            let count = all.filter(|(found, _)| *found == shadow);
+            (
+                [("result", shadow.name())],
+                count.map(|(_, count)| count).sum(),
+            )
+        });
+        self.counter(
+            "sluice_shadow_flows_total",
+            "Flows that are over, by whether the shadow policy would have done the same.",
+            shadows
+                .iter()
                 .map(|(labels, count)| (labels.as_slice(), *count)),
         );
         let sum = |field: fn(&WorkerMetrics) -> &AtomicU64| {
@@ -321,7 +336,7 @@ const NONE: Labels<'static> = &[];
 
 type LatencyOf = fn(&Arc<WorkerMetrics>) -> &Latency;
 
-const LATENCIES: [(&str, &str, LatencyOf); 3] = [
+const LATENCIES: [(&str, &str, LatencyOf); 4] = [
     (
         "sluice_peek_seconds",
         "From the first look at a flow until the client's first bytes are known.",
@@ -336,6 +351,11 @@ const LATENCIES: [(&str, &str, LatencyOf); 3] = [
         "sluice_connect_seconds",
         "Time until the origin accepts.",
         |worker| &worker.connect,
+    ),
+    (
+        "sluice_server_hello_seconds",
+        "From the ClientHello being sent to the origin until its answer is known.",
+        |worker| &worker.server_hello,
     ),
 ];
 

@@ -3,23 +3,24 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use sluice_abi::Reason;
-use sluice_peek::NotTls;
-use sluice_policy::{BlockKind, Decision, Facts, Outcome, RuleId, Stage};
-use sluice_splice::{DialError, DialOptions, End, Progress, dial, relay};
+use sluice_peek::{NotTls, foreign};
+use sluice_policy::{BlockKind, Decided, Decision, Facts, Outcome, Policy, RuleId, Stage};
+use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
 
+use super::answer::{self, ask};
 use super::block::block;
 use super::generation::Generation;
 use super::leg::Leg;
-use super::metrics::{Tls, Verdict};
+use super::metrics::{Shadow, Tls, Verdict};
 use super::peek::{First, Limits, read_first};
-use super::record::{Record, rfc3339};
+use super::record::{self, Record, rfc3339};
 use super::worker::Worker;
-use crate::facts;
+use crate::facts::{self, Answered};
 
 /// A connection of a client's, however its socket came to be.
 #[derive(Debug)]
@@ -50,25 +51,38 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
         return flow.refuse(reason);
     }
     let mut bytes = BytesMut::new();
-    match flow.judge(&client, &mut bytes).await {
+    let judgement = match flow.judge(&client, &mut bytes).await {
+        Some(judgement) => judgement,
+        // Apart, so that the flows that last do not carry what asking takes.
+        None => Box::pin(flow.ask_origin(&client, &mut bytes)).await,
+    };
+    match judgement {
         Judgement::Block(kind) => {
             // Apart, so that the flows that last do not carry its buffer.
             Box::pin(block(client, kind, flow.first.as_ref())).await;
             flow.end = Some(flow.reason);
         }
-        Judgement::Allow => {
-            flow.end = Some(flow.carry(client, bytes.freeze()).await);
+        Judgement::Allow(asked) => {
+            flow.end = Some(flow.carry(client, bytes.freeze(), asked).await);
         }
-        Judgement::Gone => flow.end = Some(Reason::ClientReset),
+        Judgement::Over(reason) => flow.end = Some(reason),
     }
 }
 
 /// What is to be done with a flow.
 enum Judgement {
-    Allow,
+    /// It is let through, to the origin that was asked already if one was.
+    Allow(Option<Box<Asked>>),
     Block(BlockKind),
-    /// It would be allowed, but the client has reset the connection.
-    Gone,
+    /// Whatever it was to be, one of the sides has gone away.
+    Over(Reason),
+}
+
+/// An origin that has answered the hello.
+struct Asked {
+    origin: Leg,
+    /// What it sent, of which the client has nothing yet.
+    held: Bytes,
 }
 
 /// A flow that is being served; tells of itself when it is dropped.
@@ -78,13 +92,26 @@ struct Flow<'a> {
     client: SocketAddr,
     destination: SocketAddr,
     began: Instant,
+    /// The same in seconds since 1970.
+    opened: i64,
     verdict: Verdict,
     reason: Reason,
     rule: Option<RuleId>,
+    /// What the policy said, be it that it can be done or not.
+    outcome: Option<Outcome>,
     stage: Stage,
+    /// Whether the policy was asked at all.
+    judged: bool,
     first: Option<First>,
+    application: Option<&'static str>,
+    answered: Option<Answered>,
+    /// The policy asked for the origin's certificate, which cannot be had.
+    lacks_certificate: bool,
     peeked: Duration,
     connected: Duration,
+    waited: Duration,
+    /// Bytes that the origin took before the relay began, and bytes that the client took.
+    before: (u64, u64),
     progress: Progress,
     /// `None` until the flow is over: what ends without a reason was cut off.
     end: Option<Reason>,
@@ -99,13 +126,21 @@ impl<'a> Flow<'a> {
             client: canonical(arrived.client),
             destination: canonical(arrived.destination),
             began: Instant::now(),
+            opened: unix_seconds(SystemTime::now()),
             verdict: Verdict::Block,
             reason: Reason::Internal,
             rule: None,
+            outcome: None,
             stage: Stage::Open,
+            judged: false,
             first: None,
+            application: None,
+            answered: None,
+            lacks_certificate: false,
             peeked: Duration::ZERO,
             connected: Duration::ZERO,
+            waited: Duration::ZERO,
+            before: (0, 0),
             progress: Progress::default(),
             end: None,
         }
@@ -117,24 +152,21 @@ impl<'a> Flow<'a> {
         self.end = Some(reason);
     }
 
-    /// Finds out what the policy says, looking no deeper than it must.
-    async fn judge(&mut self, client: &TcpStream, bytes: &mut BytesMut) -> Judgement {
-        let generation = Arc::clone(&self.generation);
-        let opened = Facts::opened(
-            self.client.ip(),
-            self.destination.ip(),
-            self.destination.port(),
-        );
-        let decided = match self.decide(&generation, &opened) {
-            Some(Outcome::Allow | Outcome::Splice) => return Judgement::Allow,
-            Some(Outcome::Block(BlockKind::Reset)) => return Judgement::Block(BlockKind::Reset),
+    /// Finds out what the policy says, looking no deeper than it must; `None` where the origin has
+    /// to be asked.
+    async fn judge(&mut self, client: &TcpStream, bytes: &mut BytesMut) -> Option<Judgement> {
+        let decided = match self.decide() {
+            Ok(Outcome::Allow | Outcome::Splice) => return Some(Judgement::Allow(None)),
+            Ok(Outcome::Block(BlockKind::Reset)) => {
+                return Some(Judgement::Block(BlockKind::Reset));
+            }
             // An alert is for clients that speak TLS, so the first bytes are read nevertheless.
-            decided => decided,
+            decided => decided.ok(),
         };
         let limits = Limits {
-            hello: generation.hello_limit,
-            hello_timeout: generation.hello_timeout,
-            silent_timeout: generation.silent_timeout,
+            hello: self.generation.hello_limit,
+            hello_timeout: self.generation.hello_timeout,
+            silent_timeout: self.generation.silent_timeout,
         };
         let first = read_first(client, bytes, &limits).await;
         self.peeked = self.began.elapsed();
@@ -145,55 +177,186 @@ impl<'a> Flow<'a> {
         } else {
             NotTls::Truncated
         }));
-        let known = match &first {
-            First::Hello(hello) => facts::of_hello(opened, hello),
-            First::NotTls(why) => facts::of_not_tls(opened, *why),
-        };
-        // What was decided stays; which default stands for it may only be known now.
-        let stage = self.stage;
-        let outcome = self.decide(&generation, &known).or(decided);
-        if decided.is_some() {
-            self.stage = stage;
+        let is_hello = matches!(first, First::Hello(_));
+        if !is_hello {
+            self.application = foreign::application(bytes);
         }
         self.first = Some(first);
+        let stage = self.stage;
+        let mut outcome = self.decide();
+        if let Some(decided) = decided {
+            // What was decided stays; which default stands for it may only be known now.
+            self.stage = stage;
+            outcome = Ok(outcome.unwrap_or(decided));
+        }
         match outcome {
-            Some(Outcome::Block(kind)) => Judgement::Block(kind),
-            Some(Outcome::Allow | Outcome::Splice) if gone => Judgement::Gone,
-            Some(Outcome::Allow | Outcome::Splice) => Judgement::Allow,
-            // Nothing deeper can be known here, and what is not decided is not let through.
-            None => {
-                self.verdict = Verdict::Block;
-                self.reason = Reason::Internal;
-                Judgement::Block(BlockKind::Alert)
+            Ok(Outcome::Allow | Outcome::Splice) if gone => {
+                Some(Judgement::Over(Reason::ClientReset))
             }
+            Ok(outcome) => Some(self.conclude(outcome)),
+            // What a certificate says is judged together with what the origin chose.
+            Err(Some(Stage::ServerHello | Stage::Certificate)) if is_hello => None,
+            Err(_) => Some(self.give_up()),
         }
     }
 
-    /// Asks the policy, and notes what it says.
-    fn decide(&mut self, generation: &Generation, facts: &Facts<'_>) -> Option<Outcome> {
+    /// Sends the hello to the origin, and finds out what the policy says of its answer.
+    async fn ask_origin(&mut self, client: &TcpStream, bytes: &mut BytesMut) -> Judgement {
+        // Until the policy says something.
+        self.reason = Reason::StageUnavailable;
+        let origin = match self.dial(true).await {
+            Ok(origin) => origin,
+            Err(reason) => return Judgement::Over(reason),
+        };
+        let limits = answer::Limits {
+            bytes: self.generation.hello_limit,
+            timeout: self.generation.hello_timeout,
+        };
+        let consumed = match &self.first {
+            Some(First::Hello(hello)) => hello.consumed,
+            _ => bytes.len(),
+        };
+        let hello = bytes.get(..consumed).unwrap_or(bytes);
+        let mut held = BytesMut::new();
         let began = Instant::now();
-        let decision = generation.policy.decide(facts);
+        let heard = ask(client, &origin, hello, &mut held, &limits).await;
+        self.waited = began.elapsed();
+        let Some(heard) = heard else {
+            return Judgement::Over(Reason::ClientReset);
+        };
+        self.worker.metrics.server_hello.note(self.waited);
+        bytes.advance(heard.sent);
+        self.before.0 = heard.sent as u64;
+        self.answered = Some(heard.answered);
+        let mut outcome = self.decide();
+        if outcome == Err(Some(Stage::Certificate)) {
+            self.lacks_certificate = true;
+            outcome = self.decide();
+        }
+        let judgement = match outcome {
+            Ok(outcome) => self.conclude(outcome),
+            Err(_) => self.give_up(),
+        };
+        match judgement {
+            Judgement::Allow(_) if heard.broken => {
+                // What came before the connection broke may still reach the client.
+                self.before.1 = client.try_write(&held).unwrap_or_default() as u64;
+                Judgement::Over(Reason::OriginReset)
+            }
+            Judgement::Allow(_) => Judgement::Allow(Some(Box::new(Asked {
+                origin,
+                held: held.freeze(),
+            }))),
+            judgement => judgement,
+        }
+    }
+
+    /// What an outcome comes to, as long as nothing is decrypted and no page is shown.
+    fn conclude(&mut self, outcome: Outcome) -> Judgement {
+        match outcome {
+            Outcome::Allow | Outcome::Splice => Judgement::Allow(None),
+            Outcome::Block(kind) => Judgement::Block(kind),
+            Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted => self.give_up(),
+        }
+    }
+
+    /// Nothing deeper can be known here, and what is not decided is not let through.
+    fn give_up(&mut self) -> Judgement {
+        self.verdict = Verdict::Block;
+        self.reason = Reason::StageUnavailable;
+        Judgement::Block(BlockKind::Alert)
+    }
+
+    /// What is known of the flow; who the client is, a policy says.
+    fn facts<'f>(&'f self, policy: &'f Policy) -> Facts<'f> {
+        let (client, destination) = (self.client.ip(), self.destination);
+        let (address, port) = (destination.ip(), destination.port());
+        let opened = facts::opened(policy, client, address, port, self.opened);
+        let mut facts = match &self.first {
+            None => opened,
+            Some(First::Hello(hello)) => facts::of_hello(opened, hello),
+            Some(First::NotTls(why)) => facts::of_not_tls(opened, *why, self.application),
+        };
+        if let Some(answered) = self.answered {
+            facts = facts::of_answer(facts, answered);
+        }
+        if self.lacks_certificate {
+            facts = facts::without_certificate(facts);
+        }
+        facts
+    }
+
+    /// Asks the policy, and notes what it says; where it cannot tell yet, the stage that tells
+    /// more.
+    fn decide(&mut self) -> Result<Outcome, Option<Stage>> {
+        let generation = Arc::clone(&self.generation);
+        let facts = self.facts(&generation.policy);
+        let stage = facts.stage;
+        let began = Instant::now();
+        let mut scratch = self.worker.scratch.borrow_mut();
+        let decision = generation.policy.decide(&facts, &mut scratch);
         self.worker.metrics.decision.note(began.elapsed());
-        let Decision::Decided(decided) = decision else {
-            return None;
+        self.stage = stage;
+        self.judged = true;
+        let decided = match decision {
+            Decision::Decided(decided) => decided,
+            Decision::Undecided(undecided) => return Err(undecided.next),
         };
         self.verdict = match decided.outcome {
-            Outcome::Block(_) => Verdict::Block,
             Outcome::Allow | Outcome::Splice => Verdict::Splice,
+            _ => Verdict::Block,
         };
         self.reason = decided.cause.reason();
         self.rule = decided.cause.rule();
-        self.stage = facts.stage();
-        Some(decided.outcome)
+        self.outcome = Some(decided.outcome);
+        Ok(decided.outcome)
     }
 
-    /// Connects to the origin and relays; returns why it ended.
-    async fn carry(&mut self, client: Leg, bytes: Bytes) -> Reason {
+    /// What the shadow policy would have done, knowing as much.
+    fn shadow(&self) -> Option<(Shadow, Option<Decided>)> {
+        let policy = &self.generation.shadow.as_ref()?.policy;
+        let mut scratch = self.worker.scratch.borrow_mut();
+        let decision = policy.decide(&self.facts(policy), &mut scratch);
+        Some(match decision {
+            Decision::Undecided(_) => (Shadow::Undecided, None),
+            Decision::Decided(other) if Some(other.outcome) == self.outcome => (Shadow::Same, None),
+            Decision::Decided(other) => (Shadow::Differs, Some(other)),
+        })
+    }
+
+    /// Counts what the shadow policy would have done, and tells of it where it is something else.
+    fn note_shadow(&self) -> Option<record::Shadow<'_>> {
+        let (shadow, other) = self.shadow()?;
+        self.worker.metrics.note_shadow(shadow);
+        let (shadow, other) = (self.generation.shadow.as_ref()?, other?);
+        let rule = other.cause.rule().and_then(|id| shadow.policy.rule(id));
+        let other = record::Shadow {
+            outcome: other.outcome.name(),
+            rule: rule.map(|rule| &*rule.name),
+        };
+        // The records tell of every flow, where they are kept.
+        let now = Some(self.worker.shared.uptime());
+        if self.worker.shadow_told.replace(now) != now {
+            tracing::info!(
+                target: "shadow",
+                client = %self.client,
+                destination = %self.destination,
+                outcome = self.outcome.map(Outcome::name),
+                other = other.outcome,
+                rule = other.rule,
+                "the shadow policy differs"
+            );
+        }
+        Some(other)
+    }
+
+    /// Connects to the origin.
+    async fn dial(&mut self, bytes_follow: bool) -> Result<Leg, Reason> {
         let began = Instant::now();
         let options = DialOptions {
             mark: self.worker.shared.mark,
             timeout: self.generation.connect_timeout,
-            bytes_follow: !bytes.is_empty(),
+            bytes_follow,
         };
         let origin = match dial(self.destination, &options).await {
             Ok(origin) => Leg::new(origin),
@@ -201,16 +364,33 @@ impl<'a> Flow<'a> {
                 if let DialError::Local(error) = &error {
                     tracing::warn!(%error, "cannot dial");
                 }
-                return dial_reason(&error);
+                return Err(dial_reason(&error));
             }
         };
         self.connected = began.elapsed();
         self.worker.metrics.connect.note(self.connected);
+        Ok(origin)
+    }
+
+    /// Connects to the origin, unless it has been asked already, and relays; returns why it ended.
+    async fn carry(&mut self, client: Leg, bytes: Bytes, asked: Option<Box<Asked>>) -> Reason {
+        let (origin, held) = match asked {
+            Some(asked) => (asked.origin, asked.held),
+            // Apart, so that the flows that last do not carry what connecting takes.
+            None => match Box::pin(self.dial(!bytes.is_empty())).await {
+                Ok(origin) => (origin, Bytes::new()),
+                Err(reason) => return reason,
+            },
+        };
+        let read = Read {
+            from_client: bytes,
+            from_origin: held,
+        };
         let pool = &self.worker.metrics.pool;
-        let relayed = relay(
+        let relayed = relay_on(
             &client,
             &origin,
-            bytes,
+            read,
             pool,
             &self.generation.relay,
             &self.progress,
@@ -223,22 +403,44 @@ impl<'a> Flow<'a> {
         end_reason(relayed.end)
     }
 
-    /// What the client's first bytes were.
+    /// What is known of the negotiation.
     fn tls(&self) -> Tls {
-        match &self.first {
-            None => Tls::Unread,
-            Some(First::Hello(_)) => Tls::Hello,
-            Some(First::NotTls(why)) => Tls::Not(facts::not_negotiated(*why)),
+        use sluice_policy::Tls as Known;
+        match (self.answered.map(|answered| answered.tls), &self.first) {
+            (Some(Known::Negotiated), _) => Tls::Negotiated,
+            (Some(Known::Not(why)), _) => Tls::Not(why),
+            (_, None) => Tls::Unread,
+            (_, Some(First::Hello(_))) => Tls::Hello,
+            (_, Some(First::NotTls(why))) => Tls::Not(facts::not_negotiated(*why)),
         }
     }
 
-    fn write_record(&self, end: Reason) {
+    fn to_origin(&self) -> u64 {
+        self.before.0 + self.progress.to_origin()
+    }
+
+    fn to_client(&self) -> u64 {
+        self.before.1 + self.progress.to_client()
+    }
+
+    fn write_record(&self, end: Reason, shadow: Option<record::Shadow<'_>>) {
+        let policy = &self.generation.policy;
+        let facts = self.facts(policy);
+        let mut tags = Vec::new();
+        // Nothing that may have failed is asked again.
+        if self.judged && !std::thread::panicking() {
+            let annotations = policy.annotations(&facts, &mut self.worker.scratch.borrow_mut());
+            if annotations.no_log {
+                return;
+            }
+            tags = annotations.tags;
+        }
         let hello = match &self.first {
             Some(First::Hello(hello)) => Some(hello),
             _ => None,
         };
         let lasted = self.began.elapsed();
-        let rule = self.rule.and_then(|id| self.generation.policy.rule(id));
+        let rule = self.rule.and_then(|id| policy.rule(id));
         self.worker.shared.access.put(&Record {
             time: rfc3339(
                 SystemTime::now()
@@ -247,8 +449,9 @@ impl<'a> Flow<'a> {
             ),
             client: self.client,
             destination: self.destination,
+            user: facts.user,
             verdict: self.verdict.name(),
-            rule: rule.map(|rule| rule.name.as_str()),
+            rule: rule.map(|rule| &*rule.name),
             stage: self.stage.name(),
             reason: self.reason.name(),
             tls: self.tls().read_name(),
@@ -264,12 +467,15 @@ impl<'a> Flow<'a> {
             }),
             ja4: hello.map(|hello| hello.ja4.as_str()),
             ech: hello.is_some_and(|hello| hello.ech),
+            tags,
+            shadow,
             end: end.name(),
-            to_origin: self.progress.to_origin(),
-            to_client: self.progress.to_client(),
+            to_origin: self.to_origin(),
+            to_client: self.to_client(),
             spliced: self.progress.spliced(),
             peek_us: micros(self.peeked),
             connect_us: micros(self.connected),
+            server_hello_us: micros(self.waited),
             duration_ms: micros(lasted) / 1000,
             generation: self.generation.number,
             decrypted: false,
@@ -289,14 +495,24 @@ impl Drop for Flow<'_> {
             }
         });
         metrics.note_flow(self.verdict, self.reason, self.tls());
-        metrics.note_end(end, &self.progress);
-        self.write_record(end);
+        metrics.note_end(end, self.to_origin(), self.to_client());
+        let shadow = if self.judged && !std::thread::panicking() {
+            self.note_shadow()
+        } else {
+            None
+        };
+        self.write_record(end, shadow);
         self.worker.active.set(self.worker.active.get() - 1);
     }
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -344,7 +560,7 @@ mod tests {
     fn worker() -> std::rc::Rc<Worker> {
         let config = Config::parse("[gateway]\nlan = [\"lan0\"]\n", "test").unwrap();
         let shared = Shared {
-            current: Current::new(Generation::new(1, &config)),
+            current: Current::new(Generation::new(1, &config).unwrap()),
             limits: Arc::new(FlowLimits::default()),
             guard: Guard::allowing_loopback(1),
             access: AccessLog::new(Vec::new()),

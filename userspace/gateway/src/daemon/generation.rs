@@ -7,7 +7,7 @@ use std::time::Duration;
 use sluice_policy::Policy;
 use sluice_splice::Options;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// Everything that a flow is judged and carried by. A flow keeps the one it began with.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Generation {
     pub number: u64,
     /// The rules.
     pub policy: Policy,
+    /// The candidate, whose rules are tried on every flow and never act.
+    pub shadow: Option<Config>,
     /// Time for a whole ClientHello, from its first byte.
     pub hello_timeout: Duration,
     /// Time for the first byte.
@@ -34,11 +36,29 @@ pub struct Generation {
 
 impl Generation {
     /// What a configuration says, as a generation of that number.
-    #[must_use]
-    pub fn new(number: u64, config: &Config) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The candidate that is to be the shadow cannot be read, or has mistakes.
+    pub fn new(number: u64, config: &Config) -> Result<Self, ConfigError> {
+        Ok(Self::with(number, config, config.load_shadow(None)?))
+    }
+
+    /// What a configuration says, as the generation after this one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Generation::new`].
+    pub fn next(&self, config: &Config) -> Result<Self, ConfigError> {
+        let shadow = config.load_shadow(self.shadow.as_ref())?;
+        Ok(Self::with(self.number + 1, config, shadow))
+    }
+
+    fn with(number: u64, config: &Config, shadow: Option<Config>) -> Self {
         Self {
             number,
             policy: config.policy.clone(),
+            shadow,
             hello_timeout: config.steer.hello_timeout,
             silent_timeout: config.steer.silent_timeout,
             hello_limit: config.steer.hello_limit,

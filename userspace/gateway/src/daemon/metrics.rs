@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use sluice_abi::Reason;
 use sluice_policy::NotNegotiated;
-use sluice_splice::{PipePool, Progress};
+use sluice_splice::PipePool;
 
 /// What became of a flow.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -30,13 +30,15 @@ impl Verdict {
     }
 }
 
-/// What a client's first bytes were.
+/// What is known of a flow's negotiation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tls {
-    /// They were not needed to judge the flow.
+    /// The client's first bytes were not needed to judge the flow.
     Unread,
-    /// A ClientHello.
+    /// They are a ClientHello, and the origin's answer was not needed.
     Hello,
+    /// The origin answered the ClientHello with a ServerHello that fits.
+    Negotiated,
     /// No TLS, and why not.
     Not(NotNegotiated),
 }
@@ -48,6 +50,7 @@ impl Tls {
         match self {
             Self::Unread => None,
             Self::Hello => Some("hello"),
+            Self::Negotiated => Some("negotiated"),
             Self::Not(why) => Some(why.name()),
         }
     }
@@ -59,7 +62,33 @@ impl Tls {
     }
 }
 
-/// What flows are counted by: verdict, its reason, and what the first bytes were.
+/// What another policy would have made of a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shadow {
+    /// The same.
+    Same,
+    /// Something else.
+    Differs,
+    /// It would have had to look deeper than the policy in force did.
+    Undecided,
+}
+
+impl Shadow {
+    /// Every result, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Same, Self::Differs, Self::Undecided];
+
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Differs => "differs",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+/// What flows are counted by: verdict, its reason, and what is known of the negotiation.
 pub type FlowKind = (Verdict, Reason, &'static str);
 
 /// Durations, to within one percent, up to an hour.
@@ -114,6 +143,7 @@ impl Latency {
 struct Over {
     kinds: BTreeMap<FlowKind, u64>,
     ends: BTreeMap<Reason, u64>,
+    shadows: [u64; Shadow::ALL.len()],
 }
 
 /// What one worker counts; written by its thread, read by whoever is asked for metrics.
@@ -131,6 +161,8 @@ pub struct WorkerMetrics {
     pub decision: Latency,
     /// Time until the origin accepted.
     pub connect: Latency,
+    /// From the ClientHello being sent to the origin until its answer is known.
+    pub server_hello: Latency,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: AtomicU64,
     /// Flows whose task panicked.
@@ -154,6 +186,7 @@ impl WorkerMetrics {
             peek: Latency::default(),
             decision: Latency::default(),
             connect: Latency::default(),
+            server_hello: Latency::default(),
             accept_pauses: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             pool,
@@ -172,12 +205,17 @@ impl WorkerMetrics {
     }
 
     /// Counts why a flow ended, and its bytes.
-    pub fn note_end(&self, end: Reason, progress: &Progress) {
+    pub fn note_end(&self, end: Reason, to_origin: u64, to_client: u64) {
         *self.over().ends.entry(end).or_default() += 1;
-        self.to_origin
-            .fetch_add(progress.to_origin(), Ordering::Relaxed);
-        self.to_client
-            .fetch_add(progress.to_client(), Ordering::Relaxed);
+        self.to_origin.fetch_add(to_origin, Ordering::Relaxed);
+        self.to_client.fetch_add(to_client, Ordering::Relaxed);
+    }
+
+    /// Counts what another policy would have made of a flow.
+    pub fn note_shadow(&self, shadow: Shadow) {
+        if let Some(count) = self.over().shadows.get_mut(shadow as usize) {
+            *count += 1;
+        }
     }
 
     /// Flows that are over, by kind.
@@ -190,6 +228,14 @@ impl WorkerMetrics {
     #[must_use]
     pub fn ends(&self) -> BTreeMap<Reason, u64> {
         self.over().ends.clone()
+    }
+
+    /// Flows that are over, by what another policy would have made of them.
+    #[must_use]
+    pub fn shadows(&self) -> [(Shadow, u64); Shadow::ALL.len()] {
+        let counts = self.over().shadows;
+        let mut counts = counts.into_iter();
+        Shadow::ALL.map(|shadow| (shadow, counts.next().unwrap_or_default()))
     }
 
     fn over(&self) -> MutexGuard<'_, Over> {

@@ -5,6 +5,7 @@
 //! of its own. What they share is in [`worker::Shared`].
 
 pub mod admin;
+mod answer;
 mod block;
 pub mod export;
 pub mod flow;

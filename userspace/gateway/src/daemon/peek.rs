@@ -68,7 +68,7 @@ pub(crate) struct Limits {
 }
 
 /// Appends what is there; 0 at the end of the stream.
-async fn read_some(client: &TcpStream, bytes: &mut BytesMut) -> io::Result<usize> {
+pub(crate) async fn read_some(client: &TcpStream, bytes: &mut BytesMut) -> io::Result<usize> {
     poll_fn(|cx| {
         loop {
             ready!(client.poll_read_ready(cx))?;

@@ -25,6 +25,8 @@ pub struct Record<'a> {
     pub client: SocketAddr,
     /// The address and port that the client dialled.
     pub destination: SocketAddr,
+    /// Who the client is, where that is known.
+    pub user: Option<&'a str>,
     /// "splice" or "block".
     pub verdict: &'static str,
     /// The rule that decided.
@@ -33,7 +35,8 @@ pub struct Record<'a> {
     pub stage: &'static str,
     /// Why the verdict is what it is.
     pub reason: &'static str,
-    /// What the client's first bytes are: "hello" or why they are no TLS; absent if never read.
+    /// "negotiated", or why TLS is not; "hello" where the origin was not asked; absent where the
+    /// client's first bytes were never read.
     pub tls: Option<&'static str>,
     /// The server name of the hello.
     pub sni: Option<&'a str>,
@@ -43,6 +46,11 @@ pub struct Record<'a> {
     pub ja4: Option<&'a str>,
     /// Whether the hello offers Encrypted Client Hello: the name is the outer one then.
     pub ech: bool,
+    /// The words that rules put down for the flow.
+    pub tags: Vec<&'a str>,
+    /// What the shadow policy would have done, where that is something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow<'a>>,
     /// Why the flow ended.
     pub end: &'static str,
     /// Bytes that the origin took.
@@ -55,12 +63,24 @@ pub struct Record<'a> {
     pub peek_us: u64,
     /// Microseconds until the origin accepted.
     pub connect_us: u64,
+    /// Microseconds from there until the origin's answer to the hello was known, where it was
+    /// waited for.
+    pub server_hello_us: u64,
     /// Milliseconds from the flow's beginning to its end.
     pub duration_ms: u64,
     /// Number of the generation that judged.
     pub generation: u64,
     /// Whether anything was decrypted.
     pub decrypted: bool,
+}
+
+/// What a shadow policy would have done with a flow.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Shadow<'a> {
+    /// The outcome.
+    pub outcome: &'static str,
+    /// The rule that would have decided.
+    pub rule: Option<&'a str>,
 }
 
 /// Where records go: written by a thread of its own, so that a slow reader never holds a flow up.
@@ -249,6 +269,7 @@ mod tests {
             time: rfc3339(UNIX_EPOCH),
             client: "10.0.0.1:1024".parse().unwrap(),
             destination: "[2001:db8::1]:443".parse().unwrap(),
+            user: None,
             verdict: "block",
             rule: Some(rule),
             stage: "hello",
@@ -258,12 +279,15 @@ mod tests {
             alpn: vec!["h2".into()],
             ja4: None,
             ech: false,
+            tags: vec!["seen"],
+            shadow: None,
             end: "rule",
             to_origin: 0,
             to_client: 7,
             spliced: 0,
             peek_us: 3,
             connect_us: 0,
+            server_hello_us: 0,
             duration_ms: 1,
             generation: 1,
             decrypted: false,

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use sluice_steer::Steering;
 
-use super::generation::Generation;
 use super::worker::Shared;
 use crate::config::Config;
 
@@ -21,7 +20,7 @@ pub(super) fn reload(
     shared: &Shared,
     steering: &Steering,
 ) -> anyhow::Result<Config> {
-    let config = Config::load(file)?;
+    let config = Config::reload(file, before)?;
     let fixed = changed(before, &config);
     if !fixed.is_empty() {
         bail!(
@@ -29,14 +28,15 @@ pub(super) fn reload(
             fixed.join(", ")
         );
     }
-    let number = shared.current.number() + 1;
+    let generation = shared.current.get().next(&config);
+    let generation = generation.context("the shadow policy")?;
     let policy = config
         .kernel_policy(1)
         .context("the kernel's part of the policy")?;
     steering
         .publish(&policy)
         .context("the kernel's part of the policy")?;
-    shared.current.replace(Generation::new(number, &config));
+    shared.current.replace(generation);
     Ok(config)
 }
 

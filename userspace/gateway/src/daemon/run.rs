@@ -67,7 +67,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     let sockets = listeners(&config, workers)?;
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 
-    let shared = Arc::new(shared(&config, files));
+    let shared = Arc::new(shared(&config, files)?);
     shared.guard.set_own(own_addresses());
     let metrics: Vec<_> = (0..workers)
         .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
@@ -313,7 +313,7 @@ fn listeners(
         .collect()
 }
 
-fn shared(config: &Config, files: u64) -> Shared {
+fn shared(config: &Config, files: u64) -> anyhow::Result<Shared> {
     let sinks = config
         .log
         .access
@@ -326,8 +326,9 @@ fn shared(config: &Config, files: u64) -> Shared {
         });
     // Two sockets and, while bytes move, a pipe each way.
     let capacity = files.saturating_sub(SPARE_FILES) / 3;
-    Shared {
-        current: Current::new(Generation::new(1, config)),
+    let generation = Generation::new(1, config).context("the shadow policy")?;
+    Ok(Shared {
+        current: Current::new(generation),
         limits: Arc::new(Limits::default()),
         guard: Guard::new(config.gateway.listener_port),
         access: AccessLog::new(sinks.collect()),
@@ -335,7 +336,7 @@ fn shared(config: &Config, files: u64) -> Shared {
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),
         began: Instant::now(),
         ready: AtomicBool::new(false),
-    }
+    })
 }
 
 /// The thread that answers on the admin addresses, until it is told to end.

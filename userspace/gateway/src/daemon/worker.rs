@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sluice_policy::Scratch;
 use sluice_splice::original_destination;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
@@ -76,6 +77,9 @@ pub struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) active: Cell<usize>,
+    pub(crate) scratch: RefCell<Scratch>,
+    /// The second of the uptime in which the shadow was last spoken of.
+    pub(crate) shadow_told: Cell<Option<u64>>,
     generation: RefCell<Arc<Generation>>,
 }
 
@@ -88,6 +92,8 @@ impl Worker {
             shared,
             metrics,
             active: Cell::new(0),
+            scratch: RefCell::default(),
+            shadow_told: Cell::new(None),
             generation,
         }
     }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use sluice_abi::{FlowEntry, Hook, Reason, Verdict, flow::FragmentEntry};
-use sluice_peek::{Hello, NotTls};
-use sluice_policy::{BlockKind, Cause, Decision, Facts, Outcome};
+use sluice_peek::NotTls;
+use sluice_policy::{BlockKind, Decision, Facts, Outcome, Scratch, Stage};
 use sluice_programs::{
     Packet,
     parse::{protocol, tcp},
@@ -17,11 +17,15 @@ use sluice_steer::TestBench;
 
 use super::{
     ReplayError, Topology,
+    answer::Answers,
     capture::Captured,
     frame::{self, Frame, Outline, Part},
     stream::{First, Stream},
 };
-use crate::{config::Config, facts};
+use crate::{
+    config::Config,
+    facts::{self, Answered},
+};
 
 /// Least bytes that BPF_PROG_TEST_RUN takes of any frame, of an IPv4 and of an IPv6 frame.
 const LEAST: usize = 14;
@@ -40,9 +44,10 @@ pub enum Side {
 /// What the daemon would have done.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Judged {
-    /// What becomes of the flow.
-    pub outcome: Outcome,
-    /// The rule that decides, or `None` for a default.
+    /// What becomes of the flow; `None` where that hangs on an answer of the origin's that the
+    /// capture does not hold.
+    pub outcome: Option<Outcome>,
+    /// The rule that decides; `None` for a default, and where nothing is decided.
     pub rule: Option<String>,
 }
 
@@ -117,12 +122,14 @@ struct Datagram {
 
 struct Flow {
     record: FlowRecord,
+    began: Duration,
     seen: Duration,
     begun_by_syn: bool,
     replied: bool,
     ended: bool,
     server_spoke: bool,
     stream: Option<(End, Stream)>,
+    answers: Answers,
 }
 
 /// Gathers packets into flows and lets the kernel judge them.
@@ -318,12 +325,14 @@ impl<'a> Flows<'a> {
                 first: None,
                 judged: None,
             },
+            began: self.clock,
             seen: self.clock,
             begun_by_syn: false,
             replied: false,
             ended: false,
             server_spoke: false,
             stream,
+            answers: Answers::new(self.hello_limit),
         });
         let index = self.flows.len() - 1;
         self.current.insert(ends.key(), index);
@@ -402,6 +411,9 @@ impl<'a> Flows<'a> {
             flow.stream_of(to, limit)
                 .begin(frame::acknowledgement(bytes, packet));
         }
+        if is_syn_ack {
+            flow.answers.begin(sequence);
+        }
         flow.replied |= from != (flow.record.src, flow.record.sport);
         flow.ended |= packet.tcp_flags & (tcp::FIN | tcp::RST) != 0;
         let Some((client, stream)) = &mut flow.stream else {
@@ -409,6 +421,10 @@ impl<'a> Flows<'a> {
         };
         if *client != from {
             flow.server_spoke |= !payload.is_empty();
+            flow.answers.segment(sequence, payload, stream.offer());
+            if packet.tcp_flags & (tcp::FIN | tcp::RST) != 0 {
+                flow.answers.end();
+            }
             return;
         }
         stream.segment(self.clock, sequence, payload);
@@ -459,7 +475,13 @@ impl Flow {
         let mut record = self.record;
         let server_spoke = self.server_spoke;
         let mut met = false;
+        let mut further = Further {
+            began: self.began,
+            ..Further::default()
+        };
         if let Some((_, stream)) = self.stream {
+            further.application = stream.application();
+            further.answered = self.answers.finish(stream.offer());
             (record.first, met) = stream.finish(clock, config.steer.hello_timeout);
         }
         if met && server_spoke && matches!(record.first, Some(First::Nothing)) {
@@ -467,48 +489,93 @@ impl Flow {
         }
         // Where no connection begins, the listener's kernel answers and the daemon sees nothing.
         if met && matches!(record.kernel, Some((Verdict::Steer, _))) {
-            record.judged = judge(&record, config);
+            record.judged = judge(&record, &further, config);
         }
         record
     }
 }
 
-/// What the daemon decides at the hello stage: the same policy, the same facts.
-fn judge(record: &FlowRecord, config: &Config) -> Option<Judged> {
-    let opened = match record.initiator {
-        Side::Client => Facts::opened(record.src, record.dst, record.dport?),
-        Side::Remote => Facts::opened(record.dst, record.src, record.sport?),
-    };
-    let decision = match record.first.as_ref()? {
-        First::Hello(hello) => decide_hello(config, opened, hello),
-        First::NotTls(why) => config.policy.decide(&facts::of_not_tls(opened, *why)),
-        First::EmptyRecordAlone => config
-            .policy
-            .decide(&facts::of_not_tls(opened, NotTls::ZeroLengthRecord)),
-        // A client that sends nothing is told apart from one that is slow when its time is up.
-        First::Nothing => config
-            .policy
-            .decide(&facts::of_not_tls(opened, NotTls::Silent)),
-    };
-    let Decision::Decided(decided) = decision else {
-        // A flow that hangs on what cannot be known is blocked.
-        return Some(Judged {
-            outcome: Outcome::Block(BlockKind::Alert),
-            rule: None,
-        });
-    };
-    let rule = match decided.cause {
-        Cause::Rule(id) => config.policy.rule(id).map(|rule| rule.name.to_string()),
-        Cause::Default | Cause::DefaultUnidentified => None,
-    };
-    Some(Judged {
-        outcome: decided.outcome,
-        rule,
-    })
+/// What the daemon would know of a flow beside its record.
+#[derive(Default)]
+struct Further {
+    /// Time of its first packet, since 1970.
+    began: Duration,
+    /// The application that the client's first bytes show.
+    application: Option<&'static str>,
+    /// What the origin answers to a genuine hello.
+    answered: Option<Answered>,
 }
 
-fn decide_hello(config: &Config, opened: Facts<'_>, hello: &Hello) -> Decision {
-    config.policy.decide(&facts::of_hello(opened, hello))
+/// What the daemon decides: the same policy, the same facts, no deeper than it must look.
+fn judge(record: &FlowRecord, further: &Further, config: &Config) -> Option<Judged> {
+    let policy = &config.policy;
+    let (client, destination, port) = match record.initiator {
+        Side::Client => (record.src, record.dst, record.dport?),
+        Side::Remote => (record.dst, record.src, record.sport?),
+    };
+    let time = i64::try_from(further.began.as_secs()).unwrap_or(i64::MAX);
+    let opened = facts::opened(policy, client, destination, port, time);
+    let other = |why| facts::of_not_tls(opened, why, further.application);
+    let first = record.first.as_ref()?;
+    let greeted = match first {
+        First::Hello(hello) => facts::of_hello(opened, hello),
+        First::NotTls(why) => other(*why),
+        First::EmptyRecordAlone => other(NotTls::ZeroLengthRecord),
+        // A client that sends nothing is told apart from one that is slow when its time is up.
+        First::Nothing => other(NotTls::Silent),
+    };
+    let mut scratch = Scratch::default();
+    let decide = |facts: &Facts<'_>, scratch: &mut Scratch| match policy.decide(facts, scratch) {
+        Decision::Decided(decided) => Ok(Judged {
+            outcome: Some(possible(decided.outcome)),
+            rule: decided
+                .cause
+                .rule()
+                .and_then(|id| policy.rule(id))
+                .map(|rule| rule.name.to_string()),
+        }),
+        Decision::Undecided(undecided) => Err(undecided.next),
+    };
+    let mut judged = decide(&greeted, &mut scratch);
+    if matches!(first, First::Hello(_))
+        && matches!(judged, Err(Some(Stage::ServerHello | Stage::Certificate)))
+    {
+        let Some(answered) = further.answered else {
+            // Whatever the answer would have been: where every way is a block, it is one.
+            let block = Outcome::Block(BlockKind::Alert);
+            let blocks = match policy.weigh(&greeted, &mut scratch) {
+                Decision::Decided(decided) => possible(decided.outcome).is_block(),
+                Decision::Undecided(undecided) => undecided
+                    .possible
+                    .iter()
+                    .all(|outcome| possible(outcome).is_block()),
+            };
+            return Some(Judged {
+                outcome: blocks.then_some(block),
+                rule: None,
+            });
+        };
+        let answered = facts::of_answer(greeted, answered);
+        judged = decide(&answered, &mut scratch);
+        if matches!(judged, Err(Some(Stage::Certificate))) {
+            judged = decide(&facts::without_certificate(answered), &mut scratch);
+        }
+    }
+    // A flow that hangs on what cannot be known is blocked.
+    Some(judged.unwrap_or(Judged {
+        outcome: Some(Outcome::Block(BlockKind::Alert)),
+        rule: None,
+    }))
+}
+
+/// What an outcome comes to, as long as nothing is decrypted and no page is shown.
+const fn possible(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted => {
+            Outcome::Block(BlockKind::Alert)
+        }
+        outcome => outcome,
+    }
 }
 
 /// The key of a fragment's datagram; in IPv6 only the first fragment tells the protocol for sure.

@@ -1,14 +1,16 @@
 //! What a policy would have done with the packets of a capture.
 //!
 //! The packets that cross the LAN device go through the very kernel programs that a gateway runs,
-//! loaded unattached; the first bytes of every TCP flow go through the same peek, and what the
-//! programs would steer is decided by the same policy. Nothing is sent.
+//! loaded unattached; the first bytes of every TCP flow, and what the origin answers to a genuine
+//! hello, go through the same peek, and what the programs would steer is decided by the same
+//! policy. Nothing is sent.
 //!
 //! ```text
 //! capture ─▶ frame ─▶ flows ─▶ kernel programs (first crossing packet decides)
-//!                       └────▶ stream ─▶ peek ─▶ policy
+//!                       └────▶ stream, answer ─▶ peek ─▶ policy
 //! ```
 
+mod answer;
 mod capture;
 mod flows;
 mod frame;

@@ -88,10 +88,11 @@ fn name(number: u8) -> String {
     }
 }
 
-const fn verdict(outcome: Outcome) -> &'static str {
+const fn verdict(outcome: Option<Outcome>) -> &'static str {
     match outcome {
-        Outcome::Block(_) => "block",
-        Outcome::Allow | Outcome::Splice => "splice",
+        None => "undecided",
+        Some(Outcome::Allow | Outcome::Splice) => "splice",
+        Some(_) => "block",
     }
 }
 
@@ -134,6 +135,7 @@ pub fn line(flow: &FlowRecord) -> String {
     };
     let first = flow.first.as_ref().map(described).unwrap_or_default();
     let judged = match &flow.judged {
+        Some(judged) if judged.outcome.is_none() => verdict(None).to_owned(),
         Some(Judged {
             outcome,
             rule: Some(rule),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sluice_peek::{End, Hello, HelloReader, NotTls, Peek};
+use sluice_peek::{End, Hello, HelloReader, NotTls, Offer, Peek, foreign};
 
 /// Bytes beyond the hello limit that wait for a gap to close.
 const SLACK: usize = 1 << 20;
@@ -38,6 +38,10 @@ pub(super) struct Stream {
     waiting: BTreeMap<usize, Vec<u8>>,
     reader: HelloReader,
     found: Option<First>,
+    /// What a genuine hello offers.
+    offer: Option<Offer>,
+    /// The application that first bytes other than TLS show.
+    application: Option<&'static str>,
     /// Whether anything follows where an empty record ends.
     followed: bool,
     began: Option<Duration>,
@@ -56,6 +60,8 @@ impl Stream {
             waiting: BTreeMap::new(),
             reader: HelloReader::new(limit),
             found: None,
+            offer: None,
+            application: None,
             followed: false,
             began: None,
             ended: false,
@@ -141,13 +147,29 @@ impl Stream {
         }
         self.found = match self.reader.advance(&self.bytes) {
             Peek::NeedMore => return,
-            Peek::Hello(hello) => Some(First::Hello(Box::new(hello))),
-            Peek::NotTls(why) => Some(First::NotTls(why)),
+            Peek::Hello(hello) => {
+                self.offer = Offer::of(&self.bytes);
+                Some(First::Hello(Box::new(hello)))
+            }
+            Peek::NotTls(why) => {
+                self.application = foreign::application(&self.bytes);
+                Some(First::NotTls(why))
+            }
         };
         self.waiting.clear();
         if self.anchored {
             self.bytes = Vec::new();
         }
+    }
+
+    /// What the client offers, once its hello is known.
+    pub(super) const fn offer(&self) -> Option<&Offer> {
+        self.offer.as_ref()
+    }
+
+    /// The application that the client's first bytes show.
+    pub(super) const fn application(&self) -> Option<&'static str> {
+        self.application
     }
 
     /// What the stream is, now that the capture ends at `now`, and whether a daemon that waits for

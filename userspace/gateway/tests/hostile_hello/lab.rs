@@ -180,7 +180,7 @@ where
     let kept = Kept::default();
     let config = Config::parse(&format!("{TIMES}{}", setup.policy), "test").unwrap();
     let shared = Arc::new(Shared {
-        current: Current::new(Generation::new(1, &config)),
+        current: Current::new(Generation::new(1, &config).unwrap()),
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(5143),
         access: AccessLog::new(vec![Box::new(kept.clone())]),

@@ -4,6 +4,10 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod conditions;
+mod files;
+mod names;
+
 use std::path::Path;
 
 use sluice_gateway::config::{Config, ConfigError};
@@ -53,69 +57,21 @@ fn unknown_keys_are_refused() {
 
 #[test]
 fn what_a_later_version_brings_is_refused() {
-    for section in ["user", "list", "schedule", "proxy"] {
-        assert_mistake(
-            &format!("[[{section}]]\nname = \"a\"\n"),
-            &format!(
-                "3:3: `{section}` in the file is not yet supported in this version: take it out"
-            ),
-        );
-    }
     assert_mistake(
-        "[ca]\ncertificate = \"a\"\n",
-        "3:2: `ca` in the file is not yet supported in this version: take it out",
+        "[[proxy]]\nlisten = [\"0.0.0.0:3128\"]\n",
+        "3:3: `proxy` in the file is not yet supported in this version: take it out",
     );
-    for (key, value) in [
-        ("user", "\"alice\""),
-        ("schedule", "\"a\""),
-        ("certificate", "\"expired\""),
-        ("url", "\"a\""),
-        ("application", "\"skype\""),
-        ("tls-version", "\"1.2\""),
-        ("connect-user-agent", "{ absent = true }"),
-    ] {
+    for section in ["ca", "intercept", "upstream"] {
         assert_mistake(
-            &format!("[[rule]]\nname = \"a\"\nwhen = {{ {key} = {value} }}\naction = \"allow\"\n"),
-            &format!("5:10: `{key}` in `when` is not yet supported in this version: take it out"),
-        );
-    }
-    for action in ["inspect", "no-log"] {
-        assert_mistake(
-            &format!("[[rule]]\nname = \"a\"\naction = \"{action}\"\n"),
+            &format!("[{section}]\na = \"b\"\n"),
             &format!(
-                "5:10: `action` in [[rule]]: \"{action}\": not yet supported in this version: take \
-                 the rule out"
+                "3:2: `{section}` in the file is not yet supported in this version: take it out"
             ),
         );
     }
     assert_mistake(
-        "[[rule]]\nname = \"a\"\naction = { warn = \"1h\" }\n",
-        "5:12: `warn` in `action` is not yet supported in this version: take it out",
-    );
-    for reason in [
-        "no-common-version",
-        "client-rejected-ca",
-        "origin-handshake-failed",
-    ] {
-        assert_mistake(
-            &format!(
-                "[[rule]]\nname = \"a\"\nwhen = {{ tls = \"{reason}\" }}\naction = \"allow\"\n"
-            ),
-            &format!(
-                "5:16: `tls` in `when`: \"{reason}\": not yet supported in this version, which \
-                 knows what the client's first bytes tell: name another reason"
-            ),
-        );
-    }
-    assert_mistake(
-        "[[rule]]\nname = \"a\"\nwhen = { tls = { reason = \"silent\", proof = \"probe\" } }\n\
-         action = \"allow\"\n",
-        "5:37: `proof` in `tls` is not yet supported in this version: take it out",
-    );
-    assert_mistake(
-        "[[rule]]\nname = \"a\"\nwhen = { host = \"list:banks\" }\naction = \"allow\"\n",
-        "5:17: `host` in `when`: \"list:banks\": lists are not yet supported in this version: write \
-         the names",
+        "[[rule]]\nname = \"a\"\nexpires = \"2027-01-01\"\naction = \"allow\"\n",
+        "5:1: `expires` in [[rule]] is not yet supported in this version: take it out",
     );
     assert_mistake(
         "[steer]\nhttp = [\"80\"]\n",
@@ -128,10 +84,6 @@ fn what_a_later_version_brings_is_refused() {
     assert_mistake(
         "[steer]\nstrict_hrr = true\n",
         "4:14: `strict_hrr` in [steer]: not yet supported in this version: write false",
-    );
-    assert_mistake(
-        "[policy]\nshadow = \"a.toml\"\n",
-        "4:1: `shadow` in [policy] is not yet supported in this version: take it out",
     );
 }
 
@@ -215,43 +167,6 @@ fn wrong_types_and_values_are_refused() {
 }
 
 #[test]
-fn mistakes_in_groups_are_refused() {
-    let group = |members: &str| format!("[[group]]\nname = \"a\"\nmembers = [{members}]\n");
-    assert_mistake(
-        &group("\"alice\""),
-        "5:12: `members` in [[group]]: \"alice\": users are not yet supported in this version, \
-         they come with the proxy: expected an address, a CIDR or \"group:NAME\"",
-    );
-    assert_mistake(
-        &group("\"10.0.0.1/8\""),
-        "5:12: `members` in [[group]]: \"10.0.0.1/8\": the address has bits beyond its prefix: \
-         write \"10.0.0.0/8\" or a longer prefix",
-    );
-    assert_mistake(
-        &group("\"group:b\""),
-        "5:12: `members` in [[group]]: \"group:b\": there is no group \"b\": write a [[group]] of \
-         that name",
-    );
-    assert_mistake(
-        &group("\"group:a\""),
-        "5:11: `members` in [[group]]: the group is a member of itself: take one of the \"group:\" \
-         members out",
-    );
-    assert_mistake(
-        &format!("{}{}", group(""), group("")),
-        "7:8: `name` in [[group]]: there are two groups \"a\": rename one",
-    );
-    assert_mistake(
-        "[[group]]\nname = \"a\"\nfile = \"a.txt\"\n",
-        "5:1: `file` in [[group]] is not yet supported in this version: take it out",
-    );
-    assert_mistake(
-        "[[group]]\nmembers = []\n",
-        "3:1: `name` is missing in [[group]]: give it a name, which logs and metrics will show",
-    );
-}
-
-#[test]
 fn mistakes_in_rules_are_refused() {
     let rule = |rest: &str| format!("[[rule]]\nname = \"a\"\n{rest}\n");
     assert_mistake(
@@ -260,8 +175,8 @@ fn mistakes_in_rules_are_refused() {
     );
     assert_mistake(
         &rule("action = \"alow\""),
-        "5:10: `action` in [[rule]]: \"alow\": expected one of \"allow\", \"splice\", \"block\", \
-         \"skip\": did you mean \"allow\"?",
+        "5:10: `action` in [[rule]]: \"alow\": expected one of \"allow\", \"splice\", \"inspect\", \
+         \"block\", \"skip\", \"no-log\": did you mean \"allow\"?",
     );
     assert_mistake(
         &rule("action = { block = \"pag\" }"),
@@ -274,7 +189,48 @@ fn mistakes_in_rules_are_refused() {
     );
     assert_mistake(
         &rule("action = { }"),
-        "5:10: `action` in [[rule]]: expected { block = \"page\" }, \"alert\" or \"reset\"",
+        "5:10: `action` in [[rule]]: expected { block = \"page\" }, { warn = \"1h\" } or { tag = \
+         \"word\" }",
+    );
+    assert_mistake(
+        &rule("action = \"warn\""),
+        "5:10: `action` in [[rule]]: \"warn\": say how often, as in { warn = \"1h\" }",
+    );
+    assert_mistake(
+        &rule("action = \"tag\""),
+        "5:10: `action` in [[rule]]: \"tag\": say which, as in { tag = \"word\" }",
+    );
+    assert_mistake(
+        &rule("action = { block = \"page\", tag = \"a\" }"),
+        "5:34: `tag` in `action`: a rule does one thing: write a rule of its own for `tag`",
+    );
+    assert_mistake(
+        &rule("action = { warn = \"1500ms\" }"),
+        "5:19: `warn` in `action`: \"1500ms\": expected whole seconds, at least \"1s\"",
+    );
+    assert_mistake(
+        &rule("action = { warm = \"1h\" }"),
+        "5:12: unknown key `warm` in `action`: did you mean `warn`?",
+    );
+    assert_mistake(
+        &rule("action = { tag = \"\" }"),
+        "5:18: `tag` in `action`: \"\": expected one line of at most 200 bytes",
+    );
+    assert_mistake(
+        &rule("action = { tag = \"a\", message = \"No.\" }"),
+        "5:33: `message` in `action`: nobody is shown a message here: take it out",
+    );
+    assert_mistake(
+        &rule("action = \"allow\"\ntags = \"a\""),
+        "6:8: `tags` in [[rule]]: expected a list of texts in quotes, found a text",
+    );
+    assert_mistake(
+        &rule("action = \"allow\"\ncomment = 1"),
+        "6:11: `comment` in [[rule]]: expected a text in quotes, found the number 1",
+    );
+    assert_mistake(
+        &rule("tags = [\"a\"]\n[[rule.rule]]\nname = \"b\"\naction = \"allow\""),
+        "5:8: `tags` in [[rule]]: a container has no record: write `tags` in the rules inside",
     );
     assert_mistake(
         &rule("action = \"skip\""),
@@ -296,42 +252,6 @@ fn mistakes_in_rules_are_refused() {
             rule("action = \"allow\"")
         ),
         "7:8: `name` in [[rule]]: there are two rules \"a\": rename one",
-    );
-    let when = |condition: &str| rule(&format!("when = {{ {condition} }}\naction = \"allow\""));
-    assert_mistake(
-        &when("group = \"staf\""),
-        "5:18: `group` in `when`: \"staf\": there is no group \"staf\": write a [[group]] of that \
-         name",
-    );
-    assert_mistake(
-        &when("host = []"),
-        "5:17: `host` in `when`: an empty list never holds: write a value, or take the condition \
-         out",
-    );
-    assert_mistake(
-        &when("host = \"192.0.2.1\""),
-        "5:17: `host` in `when`: \"192.0.2.1\": an address is no server name: use `destination`, \
-         or `host-is-ip = true`",
-    );
-    assert_mistake(
-        &when("tls = \"sslv2\""),
-        "5:16: `tls` in `when`: \"sslv2\": expected one of \"negotiated\", \"not-negotiated\", \
-         \"malformed-hello\", \"not-tls\", \"oversize\", \"server-first\", \"silent\", \
-         \"sslv2-hello\", \"timeout\", \"truncated\", \"zero-length-record\"",
-    );
-    assert_mistake(
-        &when("ech = \"yes\""),
-        "5:16: `ech` in `when`: expected true or false, found a text",
-    );
-    assert_mistake(
-        &when("listener = \"proxy\""),
-        "5:21: `listener` in `when`: \"proxy\": in this version the only listener is \
-         \"transparent\"",
-    );
-    assert_mistake(
-        &when("ja4 = \"T13\""),
-        "5:16: `ja4` in `when`: \"T13\": expected a JA4 fingerprint such as \
-         \"t13d1516h2_8daaf6152771_e5627efa2ab1\", or the beginning of one such as \"t13d*\"",
     );
 }
 
@@ -379,8 +299,8 @@ fn every_mistake_is_told_at_once() {
         [
             "3:11: `workers` in [gateway]: expected a number, found a text",
             "5:8: `quic` in [egress]: expected a text in quotes, found the number 1",
-            "8:10: `action` in [[rule]]: \"b\": expected one of \"allow\", \"splice\", \"block\", \
-             \"skip\"",
+            "8:10: `action` in [[rule]]: \"b\": expected one of \"allow\", \"splice\", \
+             \"inspect\", \"block\", \"skip\", \"no-log\"",
         ]
     );
 }

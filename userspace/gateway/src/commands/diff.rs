@@ -1,0 +1,339 @@
+//! `sluice diff`.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use sluice_policy::{Decision, Facts, NotNegotiated, Policy, Scratch, Stage, Tls};
+
+use crate::{
+    config::Config,
+    explain::{
+        Given,
+        answer::{decide, reason_of, rule_of},
+        changes::{Change, changes},
+        concluded,
+        given::{Address, Field, Text, Texts, Time},
+        witness,
+    },
+};
+
+/// Changed flows that are made up and told.
+const MOST_TOLD: usize = 20;
+
+/// Arguments of `sluice diff`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Says which rules, defaults, groups, lists, users and schedules are different, and \
+tries flows that are made from the values in the rules that are. That they show no difference is no \
+proof that there is none. With --flows it also tries flows that have been seen: access records, or \
+facts as `sluice explain --facts` reads them, one JSON object a line.\n\n\
+Exit status: 0 nothing changes, 1 something changes, 2 a file cannot be understood.\n\n\
+Examples:\n  \
+sluice diff /etc/sluice/sluice.toml new.toml\n  \
+sluice diff old.toml new.toml --flows access.jsonl --json"
+)]
+pub struct Args {
+    /// The configuration that is used
+    old: PathBuf,
+    /// The configuration that would be
+    new: PathBuf,
+    /// Flows to decide by both, one JSON object a line; "-": standard input
+    #[arg(long, value_name = "FILE")]
+    flows: Option<PathBuf>,
+    /// One JSON object a line: the changes, then the flows, then a summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one policy makes of a flow.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+struct Made {
+    outcome: Option<&'static str>,
+    stage: &'static str,
+    possible: Vec<&'static str>,
+    next: Option<&'static str>,
+    rule: Option<String>,
+    reason: Option<&'static str>,
+}
+
+impl Made {
+    fn of(policy: &Policy, facts: &Facts<'_>, scratch: &mut Scratch) -> Self {
+        let (stage, decision) = decide(policy, facts, scratch);
+        let (outcome, possible, next) = match &decision {
+            Decision::Decided(decided) => (Some(decided.outcome.name()), Vec::new(), None),
+            Decision::Undecided(undecided) => (
+                None,
+                undecided
+                    .possible
+                    .iter()
+                    .map(|outcome| outcome.name())
+                    .collect(),
+                undecided.next.map(Stage::name),
+            ),
+        };
+        Self {
+            outcome,
+            stage: stage.name(),
+            possible,
+            next,
+            rule: rule_of(policy, &decision).map(str::to_owned),
+            reason: reason_of(&decision),
+        }
+    }
+
+    /// Whether a flow fares differently: the same outcome by another rule is no difference, but that
+    /// it must be decrypted to be decided is one.
+    fn differs(&self, other: &Self) -> bool {
+        let decrypts = |made: &Self| made.stage == Stage::Request.name();
+        self.outcome != other.outcome
+            || self.possible != other.possible
+            || self.next != other.next
+            || decrypts(self) != decrypts(other)
+    }
+}
+
+impl std::fmt::Display for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.outcome, self.next) {
+            (Some(outcome), _) => write!(f, "{outcome} at {}", self.stage)?,
+            (None, Some(next)) => write!(f, "{} ({next} tells)", self.possible.join(" or "))?,
+            (None, None) => f.write_str("blocked")?,
+        }
+        match (&self.rule, self.reason) {
+            (Some(rule), _) => write!(f, " by \"{rule}\""),
+            (None, Some(reason)) => write!(f, " by {reason}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// What an access record says of a flow's facts.
+#[derive(Deserialize)]
+struct Record<'a> {
+    client: SocketAddr,
+    destination: SocketAddr,
+    time: Option<Time>,
+    #[serde(borrow)]
+    user: Option<Text<'a>>,
+    #[serde(borrow)]
+    tls: Option<Text<'a>>,
+    #[serde(borrow)]
+    sni: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    alpn: Texts<'a>,
+    #[serde(borrow)]
+    ja4: Option<Text<'a>>,
+    ech: Option<bool>,
+}
+
+impl<'a> From<Record<'a>> for Given<'a> {
+    fn from(record: Record<'a>) -> Self {
+        let stage = match record.tls.as_ref().and_then(|tls| Tls::from_name(&tls.0)) {
+            None => Stage::Open,
+            Some(Tls::Hello) => Stage::Hello,
+            Some(Tls::Negotiated) => Stage::ServerHello,
+            Some(Tls::Not(why)) => NotNegotiated::stage(why),
+        };
+        Self {
+            stage: Field::Is(Text(stage.name().into())),
+            client: Field::Is(Address(record.client.ip())),
+            destination: Field::Is(Address(record.destination.ip())),
+            port: Field::Is(record.destination.port()),
+            listener: Field::Is(Text("transparent".into())),
+            time: record.time.into(),
+            user: record.user.into(),
+            tls: record.tls.into(),
+            host: record.sni.into(),
+            alpn: Some(record.alpn).filter(|names| !names.0.is_empty()).into(),
+            ja4: record.ja4.into(),
+            ech: record.ech.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Runs the command: exit code 0 where nothing changes, 1 where something does, 2 where something
+/// cannot be understood.
+///
+/// # Errors
+///
+/// None: they are told, and give 2.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    Ok(concluded(compare(args)))
+}
+
+struct Both {
+    old: Config,
+    new: Config,
+    scratch: [Scratch; 2],
+}
+
+impl Both {
+    fn ask(&mut self, given: &Given<'_>) -> anyhow::Result<Option<(Made, Made)>> {
+        let prepared = given.prepare()?;
+        let [one, two] = &mut self.scratch;
+        let old = Made::of(&self.old.policy, &prepared.facts(&self.old.policy), one);
+        let new = Made::of(&self.new.policy, &prepared.facts(&self.new.policy), two);
+        Ok(old.differs(&new).then_some((old, new)))
+    }
+}
+
+fn compare(args: Args) -> anyhow::Result<ExitCode> {
+    let Args {
+        old,
+        new,
+        flows: seen,
+        json,
+    } = args;
+    let mut both = Both {
+        old: Config::load(&old)?,
+        new: Config::load(&new)?,
+        scratch: Default::default(),
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let changes = changes(&both.old.rules, &both.new.rules)?;
+    for change in &changes {
+        if json {
+            writeln!(out, "{}", serde_json::json!({ "change": change }))?;
+        } else {
+            writeln!(out, "{change}")?;
+        }
+    }
+    let (tried, found) = made_up(&mut both, &changes, json, &mut out)?;
+    let seen = match seen {
+        Some(path) => {
+            let seen = flows(&mut both, &path, json, &mut out);
+            // What was found up to a mistake is worth having.
+            out.flush()?;
+            Some(seen?)
+        }
+        None => None,
+    };
+    if json {
+        let summary = serde_json::json!({ "summary": {
+            "changes": changes.len(),
+            "made_up_flows": tried,
+            "made_up_flows_changed": found,
+            "flows": seen.map(|(flows, _)| flows),
+            "flows_changed": seen.map(|(_, changed)| changed),
+        }});
+        writeln!(out, "{summary}")?;
+    } else {
+        if changes.is_empty() {
+            writeln!(out, "the rules say the same")?;
+        } else if found == 0 {
+            writeln!(
+                out,
+                "no difference found in {tried} flows tried, which is no proof that there is none"
+            )?;
+        } else {
+            writeln!(
+                out,
+                "{found} of {tried} flows made from the rules fare differently"
+            )?;
+        }
+        if let Some((flows, changed)) = seen {
+            writeln!(
+                out,
+                "{changed} of {flows} flows that were seen fare differently"
+            )?;
+        }
+    }
+    out.flush()?;
+    let same = changes.is_empty() && seen.is_none_or(|(_, changed)| changed == 0);
+    Ok(if same {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
+}
+
+/// Tries flows that are made from the rules; how many, and how many fare differently.
+fn made_up(
+    both: &mut Both,
+    changes: &[Change],
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<(usize, usize)> {
+    if changes.is_empty() {
+        return Ok((0, 0));
+    }
+    let flows = witness::flows([&both.old.rules, &both.new.rules], changes)?;
+    let mut found = 0;
+    let tried = flows.len();
+    for flow in flows {
+        let text = serde_json::Value::Object(flow).to_string();
+        // A guess from a pattern may be no value at all.
+        let Ok(given) = Given::read(&text) else {
+            continue;
+        };
+        let Ok(Some((old, new))) = both.ask(&given) else {
+            continue;
+        };
+        found += 1;
+        if found <= MOST_TOLD {
+            tell(&text, &old, &new, json, out)?;
+        }
+    }
+    Ok((tried, found))
+}
+
+/// Tries flows that were seen; how many, and how many fare differently.
+fn flows(
+    both: &mut Both,
+    path: &Path,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<(usize, usize)> {
+    let name = path.display().to_string();
+    let mut source: Box<dyn BufRead> = if name == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).with_context(|| format!("{name}: cannot be read"))?;
+        Box::new(BufReader::new(file))
+    };
+    let (mut line, mut number, mut count, mut changed) = (String::new(), 0_u64, 0, 0);
+    loop {
+        line.clear();
+        number += 1;
+        let length = source.read_line(&mut line);
+        if length.with_context(|| format!("{name}:{number}: cannot be read"))? == 0 {
+            return Ok((count, changed));
+        }
+        let text = line.trim();
+        if text.is_empty() {
+            continue;
+        }
+        let given = match serde_json::from_str::<Record<'_>>(text) {
+            Ok(record) => Ok(record.into()),
+            Err(_) => Given::read(text),
+        };
+        let given = given.map_err(|message| anyhow::anyhow!("{name}:{number}: {message}"))?;
+        count += 1;
+        let made = both
+            .ask(&given)
+            .map_err(|bad| anyhow::anyhow!("{name}:{number}: {bad}"))?;
+        if let Some((old, new)) = made {
+            changed += 1;
+            tell(text, &old, &new, json, out)?;
+        }
+    }
+}
+
+fn tell(flow: &str, old: &Made, new: &Made, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if json {
+        // The flow is JSON already.
+        let (old, new) = (serde_json::to_string(old)?, serde_json::to_string(new)?);
+        writeln!(out, "{{\"flow\":{flow},\"old\":{old},\"new\":{new}}}")?;
+    } else {
+        writeln!(out, "{old} -> {new}\n  {flow}")?;
+    }
+    Ok(())
+}

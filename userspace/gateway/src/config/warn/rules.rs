@@ -1,0 +1,172 @@
+//! Rules that are valid and perhaps not meant, or ask for more than this version can know.
+
+use std::collections::BTreeSet;
+
+use sluice_policy::{
+    Action, BlockKind, CertificateState, Condition, DefaultAction, NotNegotiated, Stage, TlsStates,
+    compile::FlatRule, lint,
+};
+
+use super::{super::Config, every_condition, overlaps, quoted, unused};
+use crate::config::pattern::APPLICATIONS;
+
+/// Doubts about the rules, and about what they refer to.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let set = &config.rules;
+    let mut found: Vec<String> = lint::lint(set, &config.policy)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    found.extend(unused::unused(set));
+    found.extend(overlaps::overlaps(set));
+    for rule in set.flat().unwrap_or_default() {
+        found.extend(out_of_reach(&rule));
+        if forces_decryption(&rule) {
+            found.push(format!(
+                "rule \"{}\" forces decryption of every flow that no earlier rule settles",
+                rule.rule.name
+            ));
+        }
+        if believes_the_client(&rule) {
+            found.push(format!(
+                "rule \"{}\" lets through what is `client-rejected-ca`: any client can claim that \
+                 it refuses the CA",
+                rule.rule.name
+            ));
+        }
+    }
+    let page = DefaultAction::Block(BlockKind::Page);
+    if set.defaults.identified == page || set.defaults.unidentified == page {
+        found.push("a default blocks with a page, which needs a CA: it is an alert instead".into());
+    }
+    found.extend(unknown_applications(config));
+    found
+}
+
+/// What a rule needs that this version does not have, and what becomes of flows then.
+fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
+    let name = &rule.rule.name;
+    let mut found = Vec::new();
+    match rule.action {
+        Action::Block(BlockKind::Page) => found.push(format!(
+            "rule \"{name}\" blocks with a page, which needs a CA: without one the client gets an \
+             alert"
+        )),
+        Action::Inspect => found.push(format!(
+            "rule \"{name}\" decrypts, which this version cannot: flows that it holds for are \
+             blocked as stage-unavailable"
+        )),
+        Action::Warn(_) => found.push(format!(
+            "rule \"{name}\" shows a warning, which this version cannot: flows that it holds for \
+             are blocked as stage-unavailable"
+        )),
+        _ => {}
+    }
+    let conditions: Vec<_> = rule.when().chain(rule.unless()).collect();
+    let asks = |stage| conditions.iter().any(|condition| asks(condition, stage));
+    let only_note = matches!(rule.action, Action::NoLog | Action::Tag(_));
+    for (stage, otherwise) in [
+        (
+            Stage::Certificate,
+            " unless a rule names certificate = \"unavailable\"",
+        ),
+        (Stage::Request, ""),
+    ] {
+        if !asks(stage) {
+            continue;
+        }
+        let outcome = if only_note {
+            "it never holds".into()
+        } else {
+            format!("flows that hang on it are blocked as stage-unavailable{otherwise}")
+        };
+        found.push(format!(
+            "rule \"{name}\" needs the {stage} stage, which this version cannot reach: {outcome}"
+        ));
+    }
+    found
+}
+
+/// Whether a condition, or one inside it, rests on what a stage tells. That a certificate is not
+/// to be had needs no certificate.
+fn asks(condition: &Condition, stage: Stage) -> bool {
+    match condition {
+        Condition::Not(inner) => inner.iter().any(|condition| asks(condition, stage)),
+        Condition::Certificate(states) if states.contains(CertificateState::Unavailable) => false,
+        Condition::Tls(states) => states.reasons().any(|reason| reason.stage() == stage),
+        _ => condition.fact().is_some_and(|fact| fact.stage() == stage),
+    }
+}
+
+/// Whether nothing but requests tells whether the rule holds.
+fn forces_decryption(rule: &FlatRule<'_>) -> bool {
+    let matters = !matches!(rule.action, Action::NoLog | Action::Tag(_));
+    let asks_requests = |condition: &Condition| asks(condition, Stage::Request);
+    let mut conditions = rule.when().chain(rule.unless());
+    matters && conditions.any(asks_requests) && rule.when().all(asks_requests)
+}
+
+fn believes_the_client(rule: &FlatRule<'_>) -> bool {
+    let names = |condition: &Condition| match condition {
+        // `not-negotiated` as a whole is no claim of trust in this one reason.
+        Condition::Tls(states) => {
+            let mut general = TlsStates::not_negotiated().reasons();
+            states.contains(NotNegotiated::ClientRejectedCa)
+                && !general.all(|reason| states.contains(reason))
+        }
+        _ => false,
+    };
+    matches!(rule.action, Action::Allow | Action::Splice) && rule.when().any(names)
+}
+
+fn unknown_applications(config: &Config) -> Vec<String> {
+    let mut unknown = BTreeSet::new();
+    every_condition(&config.rules.rules, &mut |condition| {
+        if let Condition::Application(names) = condition {
+            let names = names.iter().flatten();
+            unknown.extend(
+                names
+                    .filter(|name| !APPLICATIONS.contains(&name.as_str()))
+                    .cloned(),
+            );
+        }
+    });
+    let known: Vec<_> = APPLICATIONS.iter().map(|name| (*name).to_owned()).collect();
+    unknown
+        .into_iter()
+        .map(|name| {
+            format!(
+                "application \"{name}\" is none that first bytes are known to show: those are {}",
+                quoted(&known)
+            )
+        })
+        .collect()
+}
+
+/// What the rules ask about that nothing can tell yet.
+pub(super) fn notes(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut proxied = BTreeSet::new();
+    every_condition(&config.rules.rules, &mut |condition| {
+        let is_proxied = match condition {
+            Condition::Listener(listeners) => {
+                listeners.contains(&sluice_policy::ListenerPattern::Proxy)
+            }
+            Condition::ConnectHost(_)
+            | Condition::ConnectPort(_)
+            | Condition::ConnectUserAgent(_)
+            | Condition::HostMismatch(_) => true,
+            _ => false,
+        };
+        if is_proxied {
+            proxied.insert(condition.key());
+        }
+    });
+    for key in proxied {
+        found.push(format!(
+            "`{key}` asks about proxy listeners, which this version does not have"
+        ));
+    }
+    found.extend(unused::unknown_users(&config.rules));
+    found
+}

@@ -1,0 +1,227 @@
+//! What is said of a configuration that is valid.
+
+use sluice_gateway::config::warn;
+
+use super::parse;
+
+#[test]
+fn openings_and_doubts_are_told() {
+    let config = parse(
+        r#"
+        midstream = "pass"
+        on_failure = "open"
+        [egress]
+        default = "pass"
+        quic = "pass"
+        pass_tcp = ["22", "400-500"]
+        pass_udp = ["443"]
+        other_protocols = ["gre"]
+        [[egress.rule]]
+        name = "open web"
+        from = ["10.9.0.0/16"]
+        tcp = ["443"]
+        action = "pass"
+        [[egress.rule]]
+        name = "mail in"
+        to = ["198.51.100.1"]
+        tcp = ["25"]
+        direction = "in"
+        action = "pass"
+        [policy]
+        block = "page"
+        [[group]]
+        name = "nobody"
+        [[rule]]
+        name = "first"
+        action = "block"
+        [[rule]]
+        name = "second"
+        when = { tls = "negotiated" }
+        action = "allow"
+        "#,
+    );
+    assert_eq!(
+        warn::openings(&config),
+        [
+            "TCP 443 out from 10.9.0.0/16 to any, by [[egress.rule]] \"open web\": bypasses every \
+             TLS rule",
+            "TCP 25 in from 198.51.100.1 to any, by [[egress.rule]] \"mail in\"",
+            "TCP 22 out, by `pass_tcp`",
+            "TCP 400-500 out, by `pass_tcp`",
+            "UDP 443 out, by `pass_udp`",
+            "gre out, by `other_protocols`",
+            "QUIC out, by `quic`: bypasses every TLS rule",
+            "every port and protocol that nothing names, by `default`",
+            "steered ports while there is no daemon, by `on_failure`",
+            "TCP flows that began before sluice, by `midstream`",
+        ]
+    );
+    assert_eq!(
+        warn::warnings(&config),
+        [
+            "group \"nobody\" has no members: nobody is in it",
+            "group \"nobody\" is used by no rule",
+            "rule \"second\" is never reached: \"first\" before it decides wherever it would hold",
+            "rule \"first\" blocks with a page, which needs a CA: without one the client gets an \
+             alert",
+            "a default blocks with a page, which needs a CA: it is an alert instead",
+            "`quic = \"pass\"` lets every client bypass every TLS rule by using QUIC",
+            "`pass_udp` names UDP 443, which `quic` decides: to let all of it out, write an \
+             [[egress.rule]]",
+            "`pass_tcp` names TCP 400-500 and `[steer]` a port of it: the port is steered",
+        ]
+    );
+    assert_eq!(warn::notes(&config), Vec::<String>::new());
+    assert!(
+        warn::warnings(&parse("[steer]\ntls = []\n"))
+            .contains(&"no port is steered: no flow reaches the rules".to_owned())
+    );
+}
+
+/// What is warned of where a configuration has one rule and what it refers to.
+fn doubts(rest: &str) -> Vec<String> {
+    let mut found = warn::warnings(&parse(rest));
+    found.extend(warn::notes(&parse(rest)));
+    found
+}
+
+#[test]
+fn what_this_version_cannot_know_is_told() {
+    let rule = |body: &str| format!("[[rule]]\nname = \"r\"\n{body}\n");
+    let reach = |stage: &str, outcome: &str| {
+        format!("rule \"r\" needs the {stage} stage, which this version cannot reach: {outcome}")
+    };
+    let hang = "flows that hang on it are blocked as stage-unavailable";
+    let unless = format!("{hang} unless a rule names certificate = \"unavailable\"");
+    let forces = "rule \"r\" forces decryption of every flow that no earlier rule settles";
+    for (body, expected) in [
+        (
+            "when = { certificate = \"expired\" }\naction = \"block\"",
+            vec![reach("certificate", &unless)],
+        ),
+        (
+            "when = { tls = { reason = \"not-negotiated\", proof = \"probe\" } }\naction = \"block\"",
+            vec![reach("certificate", &unless)],
+        ),
+        (
+            "when = { certificate = \"unavailable\" }\naction = \"block\"",
+            vec![],
+        ),
+        (
+            "when = { url.path = \"/upload\" }\nunless = { user = \"alice\" }\naction = \"block\"",
+            vec![
+                reach("request", hang),
+                forces.into(),
+                "\"alice\" is known only once somebody authenticates: no [[user]] gives them an \
+                 address"
+                    .into(),
+            ],
+        ),
+        (
+            "when = { url.path = \"/upload\", host = \"a.example\" }\naction = \"block\"",
+            vec![reach("request", hang)],
+        ),
+        (
+            "when = { method = \"POST\" }\naction = { tag = \"post\" }",
+            vec![reach("request", "it never holds")],
+        ),
+        (
+            "action = \"inspect\"",
+            vec![
+                "rule \"r\" decrypts, which this version cannot: flows that it holds for are \
+                 blocked as stage-unavailable"
+                    .into(),
+            ],
+        ),
+        (
+            "action = { warn = \"1h\" }",
+            vec![
+                "rule \"r\" shows a warning, which this version cannot: flows that it holds for \
+                 are blocked as stage-unavailable"
+                    .into(),
+            ],
+        ),
+        (
+            "when = { tls = \"client-rejected-ca\" }\naction = \"splice\"",
+            vec![
+                "rule \"r\" lets through what is `client-rejected-ca`: any client can claim that \
+                 it refuses the CA"
+                    .into(),
+            ],
+        ),
+        (
+            "when = { tls = \"not-negotiated\" }\naction = \"allow\"",
+            vec![],
+        ),
+        (
+            "when = { application = \"gopher\" }\naction = \"block\"",
+            vec![
+                "application \"gopher\" is none that first bytes are known to show: those are \
+                 \"bittorrent\", \"http\", \"rdp\", \"skype\", \"smtp\", \"ssh\", \"xmpp\""
+                    .into(),
+            ],
+        ),
+        (
+            "when = { connect-port = \"443\", listener = \"proxy\" }\naction = \"block\"",
+            vec![
+                "`connect-port` asks about proxy listeners, which this version does not have"
+                    .into(),
+                "`listener` asks about proxy listeners, which this version does not have".into(),
+            ],
+        ),
+    ] {
+        assert_eq!(doubts(&rule(body)), expected, "{body}");
+    }
+}
+
+#[test]
+fn what_is_empty_unused_or_doubled_is_told() {
+    let config = parse(
+        r#"
+        [[user]]
+        name = "alice"
+        addresses = ["10.0.0.1"]
+        [[user]]
+        name = "bob"
+        addresses = ["10.0.0.1", "10.0.0.2"]
+        [[list]]
+        name = "one"
+        kind = "domains"
+        entries = ["a.example", "B.example", "*.c.example", "a.example"]
+        [[list]]
+        name = "two"
+        kind = "domains"
+        entries = ["b.example", ".c.example"]
+        [[list]]
+        name = "three"
+        kind = "domains"
+        entries = ["*.c.example", "a.example."]
+        [[list]]
+        name = "none"
+        kind = "addresses"
+        [[schedule]]
+        name = "never"
+        [[rule]]
+        name = "r"
+        when = { host = ["list:one", "list:two", "list:three"], user = "carol" }
+        action = "block"
+        "#,
+    );
+    assert_eq!(
+        warn::warnings(&config),
+        [
+            "list \"none\" is empty: nothing is in it",
+            "list \"none\" is used by no rule",
+            "schedule \"never\" is used by no rule",
+            "users \"alice\", \"bob\" are used by no rule and no group: their names show in \
+             records only",
+            "lists \"one\" and \"two\" share 1 entry: b.example",
+            "lists \"one\" and \"three\" share 2 entries, such as a.example",
+            "two users have one address, 10.0.0.1 of \"alice\" and \"bob\": the first is meant",
+        ]
+    );
+    assert_eq!(
+        warn::notes(&config),
+        ["\"carol\" is known only once somebody authenticates: no [[user]] gives them an address"]
+    );
+}
