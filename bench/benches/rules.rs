@@ -68,8 +68,8 @@ fn decisions(criterion: &mut Criterion) {
         let title = format!("{count} rules, {names} domains, {nets} CIDRs");
         let large = policy(&set);
         let (domains, bytes) = large.domains();
-        if domains > 0 {
-            println!("{title}: {} bytes a domain", bytes / domains);
+        if let Some(each) = bytes.checked_div(domains) {
+            println!("{title}: {each} bytes a domain");
         }
         decide(criterion, &title, &large, &Mix::new(FLOWS, names, nets));
     }

@@ -93,6 +93,16 @@ pub fn quic_initial() -> Vec<u8> {
     bytes
 }
 
+/// A ServerHello of TLS 1.2 (RFC 5246 section 7.4.1.3) with a cipher suite that [`genuine`] offers:
+/// what an origin that negotiates begins with.
+#[must_use]
+pub fn answer() -> Vec<u8> {
+    let mut bytes = vec![22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
+    bytes.extend([8; 32]);
+    bytes.extend([0, 0xc0, 0x2f, 0]);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

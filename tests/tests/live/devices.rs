@@ -48,7 +48,7 @@ fn is_policed(lab: &Lab, client: &Netns, from: IpAddr) {
         matches!(outcome, Outcome::Refused | Outcome::Prohibited),
         "{from}: {outcome}"
     );
-    let origin = Recorder::new(lab.internet(), family.origin_at(5, 443), b"served");
+    let origin = Recorder::new(lab.internet(), family.origin_at(5, 443), &hello::answer());
     let exchange = |bytes: &[u8]| {
         let mut stream = dial::tcp(client, from, origin.address(), PATIENCE).unwrap();
         say(&mut stream, bytes, Then::Finish);
@@ -56,7 +56,7 @@ fn is_policed(lab: &Lab, client: &Netns, from: IpAddr) {
     };
     assert_eq!(exchange(b"not tls\r\n"), Heard::reset(), "{from}");
     let named = hello::genuine("news.example", &[]);
-    assert_eq!(exchange(&named), Heard::bytes(b"served"), "{from}");
+    assert_eq!(exchange(&named), Heard::bytes(&hello::answer()), "{from}");
 }
 
 #[test]
@@ -79,14 +79,14 @@ fn every_lan_is_policed_and_so_is_what_passes_between_them() {
         assert!(!ask(33_033).is_answered(), "{family:?}: a closed port");
         assert!(ask(123).is_answered(), "{family:?}: an open port");
 
-        let origin = Recorder::new(neighbour, SocketAddr::new(far, 443), b"served");
+        let origin = Recorder::new(neighbour, SocketAddr::new(far, 443), &hello::answer());
         let exchange = |bytes: &[u8]| {
             let mut stream = dial::tcp(lab.client(), near, origin.address(), PATIENCE).unwrap();
             say(&mut stream, bytes, Then::Finish);
             hear(&mut stream)
         };
         let named = hello::genuine("printer.example", &[]);
-        assert_eq!(exchange(&named), Heard::bytes(b"served"));
+        assert_eq!(exchange(&named), Heard::bytes(&hello::answer()));
         assert_eq!(exchange(&hello::sslv2()), Heard::alert(70));
         assert_eq!(origin.recordings().len(), 1);
     }

@@ -48,7 +48,7 @@ fn checked(lab: &Lab, text: &str) {
 
 /// One flow that is spliced, one that is blocked, and one datagram that is refused.
 fn act(lab: &Lab, family: Family) {
-    let origin = Recorder::new(lab.internet(), family.origin_at(5, 443), b"served");
+    let origin = Recorder::new(lab.internet(), family.origin_at(5, 443), &hello::answer());
     let named = hello::genuine("news.example", &["h2", "http/1.1"]);
     for bytes in [named, hello::sslv2()] {
         let mut client = connect(lab, family.other(), origin.address());
@@ -99,9 +99,9 @@ fn metrics_are_well_formed_and_move() {
         let labels = [("verdict", verdict), ("reason", reason), ("tls", tls)];
         grew("sluice_flows_total", &labels)
     };
-    assert_eq!(flows("splice", "default", "hello"), 2.0);
+    assert_eq!(flows("splice", "default", "negotiated"), 2.0);
     assert_eq!(flows("block", "rule", "sslv2-hello"), 2.0);
-    assert_eq!(grew("sluice_flow_bytes_total", &[("to", "client")]), 12.0);
+    assert_eq!(grew("sluice_flow_bytes_total", &[("to", "client")]), 94.0);
     assert!(grew("sluice_flow_bytes_total", &[("to", "origin")]) > 400.0);
     assert_eq!(grew("sluice_peek_seconds_count", &[]), 4.0);
     assert!(grew("sluice_decision_seconds_count", &[]) >= 4.0);
@@ -168,7 +168,6 @@ fn every_flow_leaves_one_record() {
             assert_eq!(address("client").ip(), family.other());
             assert_eq!(address("destination"), family.origin_at(5, 443));
             assert_eq!(record["decrypted"], false);
-            assert_eq!(record["stage"], "hello");
             assert_eq!(record["generation"], 1);
             assert!(record["peek_us"].as_u64().unwrap() > 0);
             assert!(record["duration_ms"].as_u64().unwrap() < 10_000);
@@ -178,7 +177,8 @@ fn every_flow_leaves_one_record() {
         assert_eq!(spliced["verdict"], "splice");
         assert_eq!(spliced["reason"], "default");
         assert_eq!(spliced["rule"], Value::Null);
-        assert_eq!(spliced["tls"], "hello");
+        assert_eq!(spliced["tls"], "negotiated");
+        assert_eq!(spliced["stage"], "server_hello");
         assert_eq!(spliced["sni"], "news.example");
         assert_eq!(spliced["alpn"], serde_json::json!(["h2", "http/1.1"]));
         let ja4 = spliced["ja4"].as_str().unwrap();
@@ -187,12 +187,13 @@ fn every_flow_leaves_one_record() {
         assert_eq!(spliced["end"], "finished");
         let named = hello::genuine("news.example", &["h2", "http/1.1"]);
         assert_eq!(spliced["to_origin"], named.len());
-        assert_eq!(spliced["to_client"], 6);
+        assert_eq!(spliced["to_client"], hello::answer().len());
 
         assert_eq!(blocked["verdict"], "block");
         assert_eq!(blocked["reason"], "rule");
         assert_eq!(blocked["rule"], "Skype, except for the Allow Skype group");
         assert_eq!(blocked["tls"], "sslv2-hello");
+        assert_eq!(blocked["stage"], "hello");
         assert_eq!(blocked["sni"], Value::Null);
         assert_eq!(blocked["to_origin"], 0);
     }

@@ -215,14 +215,6 @@ fn a_member_hears_an_origin_that_speaks_first() {
     });
 }
 
-/// A ServerHello of TLS 1.2 (RFC 5246 section 7.4.1.3) with a cipher suite that is offered.
-fn server_hello() -> Vec<u8> {
-    let mut bytes = vec![22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
-    bytes.extend([8; 32]);
-    bytes.extend([0, 0xc0, 0x2f, 0]);
-    bytes
-}
-
 #[test]
 #[ignore = "root: cargo xtask test"]
 fn a_hello_that_no_server_hello_answers_is_for_members_only() {
@@ -243,10 +235,10 @@ fn a_hello_that_no_server_hello_answers_is_for_members_only() {
         assert!(recordings.iter().all(|one| one.bytes == named));
 
         let address = family.origin_at(6, 443);
-        let _genuine = Recorder::new(lab.internet(), address, &server_hello());
+        let _genuine = Recorder::new(lab.internet(), address, &hello::answer());
         let mut client = connect(&lab, family.other(), address);
         say(&mut client, &named, Then::Finish);
-        assert_eq!(hear(&mut client), Heard::bytes(&server_hello()));
+        assert_eq!(hear(&mut client), Heard::bytes(&hello::answer()));
     }
     eventually("what was said of every flow", || {
         let said = |verdict, word| flows(&sluice, verdict, ("tls", word));

@@ -24,7 +24,7 @@ fn a_valid_file_is_explained() {
     for part in [
         "  1. \"Skype, except for the Allow Skype group\": block (page)\n",
         "     stage server_hello: can force a connection to the origin\n",
-        "     everything else: block (alert)\n",
+        "     everything else: block (page)\n",
         "  - UDP 123 out, by `pass_udp`\n",
         "blocks with a page, which needs a CA",
         "stages:\n",

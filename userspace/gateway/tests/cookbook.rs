@@ -154,7 +154,7 @@ fn skype() {
         (
             "a web site of a member",
             hello(member, news),
-            Decided("allow", Some(NOT_TLS)),
+            Decided("allow", None),
         ),
         (
             "a fake ServerHello",
@@ -172,9 +172,9 @@ fn skype() {
             Decided("allow", Some(NOT_TLS)),
         ),
         (
-            "TLS to a bare address",
-            answered(hello(CLIENT, bare), Tls::Negotiated),
-            Decided("block-alert", None),
+            "TLS to a bare address, whatever the origin would answer",
+            hello(CLIENT, bare),
+            Decided("block-page", None),
         ),
         (
             "TLS of a member to a bare address",
@@ -499,4 +499,49 @@ fn bare_ip() {
             Decided("block-reset", Some(NOBODY)),
         ),
     ]);
+}
+
+#[test]
+fn a_certificate_that_is_not_to_be_had_can_be_let_through() {
+    let example = include_str!("../examples/invalid-certificates.toml");
+    let text = example.replace("enabled = false\n", "");
+    let config = Config::parse(&text, "enabled").unwrap_or_else(|error| panic!("{error}"));
+    let news = hello(CLIENT, Some("news.example"));
+    Recipe(config).promises(&[
+        (
+            "not to be had",
+            certified(news, CertificateState::Unavailable),
+            Decided(
+                "allow",
+                Some("a certificate that is not to be had is no reason to block"),
+            ),
+        ),
+        (
+            "invalid",
+            certified(news, CertificateState::Expired),
+            Decided(
+                "block-page",
+                Some("invalid certificates, except for the group"),
+            ),
+        ),
+    ]);
+}
+
+#[test]
+fn the_reference_names_every_example_and_each_says_what_for() {
+    let reference = include_str!("../../policy/README.md");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{error}"));
+    let mut found = 0;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(text.starts_with("# "), "{} says nothing", path.display());
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let link = format!("(../gateway/examples/{})", name.unwrap_or_default());
+            assert!(reference.contains(&link), "{link} is not in the reference");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 8);
 }

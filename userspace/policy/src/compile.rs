@@ -601,6 +601,13 @@ impl<'s> Compiler<'s> {
                 with(&[Fact::Headers, Fact::Certificate])
             }
             Condition::Issuer(_) | Condition::ClientCertificate(_) => with(&[Fact::Certificate]),
+            Condition::Tls(states)
+                if states
+                    .reasons()
+                    .any(|reason| reason.stage() == Stage::Certificate) =>
+            {
+                with(&[Fact::Certificate])
+            }
             _ if fact.stage() == Stage::Request => with(&[Fact::Certificate]),
             _ => FactSet::of(fact),
         }

@@ -513,7 +513,8 @@ fn negotiated(states: TlsStates, view: &View<'_, '_>) -> Truth {
         None => return Truth::False,
         Some(Tls::Not(reason)) => return meets(reason).into(),
         Some(Tls::Hello) => (states.negotiated, Stage::ServerHello),
-        Some(Tls::Negotiated) if stage < Stage::Certificate => {
+        // A handshake of our own that could not be made has shown nothing.
+        Some(Tls::Negotiated) if stage < Stage::Certificate || view.unavailable => {
             (states.negotiated, Stage::Certificate)
         }
         Some(Tls::Negotiated) => return states.negotiated.into(),

@@ -252,7 +252,8 @@ fn tls(states: TlsStates, facts: &Facts<'_>) -> Truth {
             if facts.stage < Stage::ServerHello {
                 finals.extend(at_stage(Stage::ServerHello).map(|reason| states.contains(reason)));
             }
-            if facts.stage < Stage::Certificate {
+            let in_vain = facts.certificate.contains(CertificateState::Unavailable);
+            if facts.stage < Stage::Certificate || in_vain {
                 finals.extend(at_stage(Stage::Certificate).map(by_probe));
             }
         }
