@@ -28,7 +28,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             .write_all(config::DEFAULT.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
-    match Config::load(&file) {
+    let loaded = Config::load(&file).and_then(|config| {
+        config.load_shadow(None)?;
+        Ok(config)
+    });
+    match loaded {
         Ok(config) => {
             let mut out = std::io::stdout().lock();
             out.write_all(show::effective(&config).as_bytes())?;

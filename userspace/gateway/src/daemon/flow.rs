@@ -102,6 +102,8 @@ struct Flow<'a> {
     stage: Stage,
     /// Whether the policy was asked at all.
     judged: bool,
+    /// How far the policy has come with it.
+    settled: sluice_policy::Progress,
     first: Option<First>,
     application: Option<&'static str>,
     answered: Option<Answered>,
@@ -133,6 +135,7 @@ impl<'a> Flow<'a> {
             outcome: None,
             stage: Stage::Open,
             judged: false,
+            settled: sluice_policy::Progress::default(),
             first: None,
             application: None,
             answered: None,
@@ -294,8 +297,12 @@ impl<'a> Flow<'a> {
         let stage = facts.stage;
         let began = Instant::now();
         let mut scratch = self.worker.scratch.borrow_mut();
-        let decision = generation.policy.decide(&facts, &mut scratch);
+        let mut settled = self.settled;
+        let decision = generation
+            .policy
+            .advance(&mut settled, &facts, &mut scratch);
         self.worker.metrics.decision.note(began.elapsed());
+        self.settled = settled;
         self.stage = stage;
         self.judged = true;
         let decided = match decision {
