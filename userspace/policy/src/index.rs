@@ -6,9 +6,9 @@
 //! others are False. Rules without such a condition always may.
 
 use crate::{
-    facts::{NotNegotiated, Tls},
     lookup::HostOf,
     matcher::{Guard, Test, View},
+    negotiation::{NotNegotiated, Tls},
     rule::TlsStates,
     stage::{Fact, FactSet, Stage},
 };

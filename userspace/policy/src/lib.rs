@@ -24,6 +24,7 @@ pub mod lint;
 pub mod list;
 mod lookup;
 mod matcher;
+pub mod negotiation;
 pub mod net;
 pub mod outcome;
 pub mod port;
@@ -38,13 +39,12 @@ pub use certificate::{CertificateState, CertificateStates};
 pub use compile::{CompileError, Policy, RuleId, RuleInfo};
 pub use decide::{Cause, Decided, Decision, Progress, Undecided};
 pub use explain::{Annotations, Clause, Explained};
-pub use facts::{
-    Alpn, Connect, Facts, Listener, NotNegotiated, Request, Tls, TlsVersion, TlsVersions,
-};
+pub use facts::{Alpn, Connect, Facts, Listener, Request, TlsVersion, TlsVersions};
 pub use host::{HostError, HostPattern};
 pub use list::{DomainList, DomainListBuilder, LineError, List, ListData};
 pub use lookup::Scratch;
 pub use matcher::Truth;
+pub use negotiation::{NotNegotiated, Tls};
 pub use net::{Net, NetError};
 pub use outcome::{BlockKind, Outcome, Outcomes};
 pub use port::{PortError, PortRange};

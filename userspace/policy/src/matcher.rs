@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use crate::{
     certificate::{CertificateState, CertificateStates},
-    facts::{Facts, Listener, NotNegotiated, Tls, TlsVersions, is_ip_literal},
+    facts::{Facts, Listener, TlsVersions, is_ip_literal},
     lookup::{HostOf, Lookups, Tables, TextOf},
+    negotiation::{NotNegotiated, Tls},
     port::PortRange,
     rule::{Ja4Pattern, ListenerPattern, SizeRange, TlsStates},
     schedule::Schedule,

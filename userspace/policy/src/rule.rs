@@ -1,16 +1,9 @@
 //! Rules as an administrator writes them: typed, resolved, and not yet compiled.
 
 use crate::{
-    certificate::CertificateStates,
-    facts::{NotNegotiated, TlsVersions},
-    host::HostPattern,
-    list::List,
-    net::Net,
-    outcome::BlockKind,
-    port::PortRange,
-    schedule::Schedule,
-    stage::Fact,
-    text::TextPattern,
+    certificate::CertificateStates, facts::TlsVersions, host::HostPattern, list::List,
+    negotiation::NotNegotiated, net::Net, outcome::BlockKind, port::PortRange, schedule::Schedule,
+    stage::Fact, text::TextPattern,
 };
 
 /// Everything that decides what becomes of a flow that reaches the daemon.

@@ -14,13 +14,13 @@ const RETRY: [u8; 32] =
 const UNKNOWN: u16 = 0x7f1c;
 
 /// A hello as browsers send it, with an unknown version and an unknown cipher suite.
-fn client() -> Builder {
+pub(crate) fn client() -> Builder {
     Builder::new()
         .ciphers(&[0x0a0a, 0x1301, 0xc02f, 0x00ff, 0x5600, 0x0000, 0xfe7a])
         .versions(&[0x1a1a, UNKNOWN, 0x0304, 0x0303, 0x0302])
 }
 
-fn offer() -> Offer {
+pub(crate) fn offer() -> Offer {
     Offer::of(&client().bytes()).unwrap()
 }
 
@@ -516,21 +516,6 @@ fn an_answer_stays() {
         assert_eq!(reader.advance(&more), first);
         assert_eq!(reader.finish(&[], End::Eof), first);
     }
-}
-
-#[test]
-fn an_offer_is_a_whole_hello_in_any_records() {
-    let message = client().message();
-    let bytes = records(&message, 5);
-    assert_eq!(Offer::of(&bytes), Some(offer()));
-    let with_data = [&bytes[..], b"\x17\x03\x03\0\x05early"].concat();
-    assert_eq!(Offer::of(&with_data), Some(offer()));
-    for cut in 0..bytes.len() {
-        assert_eq!(Offer::of(&bytes[..cut]), None);
-    }
-    assert_eq!(Offer::of(b"\x80\x46\x01\x03\x01\0\x2d\0\0\0\x10"), None);
-    assert_eq!(Offer::of(&Builder::new().ciphers(&[]).bytes()), None);
-    assert_eq!(Offer::of(&Builder::new().versions(&[]).bytes()), None);
 }
 
 fn servers() -> impl Strategy<Value = Vec<u8>> {

@@ -17,5 +17,6 @@ mod hello;
 mod hostile;
 #[cfg(test)]
 mod negotiation;
+mod offer;
 #[cfg(test)]
 mod pcap;
