@@ -278,6 +278,10 @@ impl Steering {
                     "cannot look after devices"
                 );
             }
+            if !self.0.pins.map(map::ACTIVE.name).exists() {
+                // Whoever opened the gate meanwhile is not to find a part of it closed again.
+                route::remove(&netlink, self.0.routing.table).await?;
+            }
             look = Instant::now() + Self::RESYNC;
         }
         Ok(())

@@ -102,8 +102,8 @@ struct Flow<'a> {
     stage: Stage,
     /// Whether the policy was asked at all.
     judged: bool,
-    /// How far the policy has come with it.
-    settled: sluice_policy::Progress,
+    /// How far the policy has come with it, while it is undecided.
+    settled: Option<Box<sluice_policy::Progress>>,
     first: Option<First>,
     application: Option<&'static str>,
     answered: Option<Answered>,
@@ -135,7 +135,7 @@ impl<'a> Flow<'a> {
             outcome: None,
             stage: Stage::Open,
             judged: false,
-            settled: sluice_policy::Progress::default(),
+            settled: None,
             first: None,
             application: None,
             answered: None,
@@ -293,21 +293,23 @@ impl<'a> Flow<'a> {
     /// more.
     fn decide(&mut self) -> Result<Outcome, Option<Stage>> {
         let generation = Arc::clone(&self.generation);
+        let mut settled = self.settled.take().unwrap_or_default();
         let facts = self.facts(&generation.policy);
         let stage = facts.stage;
         let began = Instant::now();
         let mut scratch = self.worker.scratch.borrow_mut();
-        let mut settled = self.settled;
         let decision = generation
             .policy
             .advance(&mut settled, &facts, &mut scratch);
         self.worker.metrics.decision.note(began.elapsed());
-        self.settled = settled;
         self.stage = stage;
         self.judged = true;
         let decided = match decision {
             Decision::Decided(decided) => decided,
-            Decision::Undecided(undecided) => return Err(undecided.next),
+            Decision::Undecided(undecided) => {
+                self.settled = Some(settled);
+                return Err(undecided.next);
+            }
         };
         self.verdict = match decided.outcome {
             Outcome::Allow | Outcome::Splice => Verdict::Splice,
