@@ -144,6 +144,10 @@ fn what_the_recipe_says_of_skype() {
             (Some("hello"), Some(_)) if flow["sport"] == 50027 || flow["sport"] == 50029 => {
                 assert_eq!(flow["verdict"], "undecided", "{flow}");
             }
+            // Its origin ends without an answer.
+            (Some("hello"), Some(_)) if flow["sport"] == 50090 => {
+                assert!(flow["verdict"] == "block" && by_rule, "{flow}");
+            }
             (Some("hello"), Some(_)) => assert_eq!(flow["verdict"], "splice", "{flow}"),
             (Some("hello"), None) => assert_eq!(flow["verdict"], "block", "{flow}"),
             // It begins with FIN: the listener's kernel answers, the daemon never sees it.
