@@ -348,7 +348,7 @@ struct Walk<'p> {
     has_unknown: bool,
     /// On the way where no Unknown rule holds.
     certain: Settled,
-    ended: Option<(RuleId, State)>,
+    ended: Option<RuleId>,
     /// Rules up to here were looked at.
     reached: usize,
     /// Of rules that are Unknown and end the walk, for each outcome the earliest stage that tells.
@@ -441,7 +441,7 @@ impl<'p> Walk<'p> {
         if self.ended.is_none() && at >= self.certain.from {
             let certain = &mut self.certain;
             match rule.effect {
-                Effect::End(_) | Effect::Splice => self.ended = Some((id, certain.state)),
+                Effect::End(_) | Effect::Splice => self.ended = Some(id),
                 Effect::Skip => certain.from = rule.to as usize,
                 Effect::Set(_) => certain.disposed_by = Some(id),
                 Effect::Inspect => certain.inspected_by = Some(id),
@@ -558,7 +558,7 @@ impl<'p> Walk<'p> {
 
     fn decided(&self, outcome: Outcome, identified: Option<bool>) -> Decided {
         let certain = &self.certain;
-        let cause = match self.ended.map(|(id, _)| id).or(certain.disposed_by) {
+        let cause = match self.ended.or(certain.disposed_by) {
             Some(id) => Cause::Rule(id),
             None if identified == Some(false) => Cause::DefaultUnidentified,
             None => Cause::Default,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_peek::{Answer, End, Offer, ServerHelloReader};
 
+use super::stream::placed;
 use crate::facts::Answered;
 
 /// Bytes beyond the limit that wait for a gap to close.
@@ -55,13 +56,7 @@ impl Answers {
             return;
         }
         let base = *self.base.get_or_insert(sequence);
-        let ahead = sequence.wrapping_sub(base);
-        let (offset, payload) = if ahead <= u32::MAX / 2 {
-            (ahead as usize, payload)
-        } else {
-            let behind = base.wrapping_sub(sequence) as usize;
-            (0, payload.get(behind..).unwrap_or_default())
-        };
+        let (offset, payload) = placed(base, sequence, payload);
         let end = offset + payload.len();
         if end > self.bytes.len() && end <= self.limit + SLACK {
             let held = self.waiting.entry(offset).or_default();

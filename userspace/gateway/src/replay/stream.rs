@@ -102,13 +102,7 @@ impl Stream {
         }
         // A capture that begins inside the connection: its first payload stands for the first.
         let base = *self.base.get_or_insert(sequence);
-        let ahead = sequence.wrapping_sub(base);
-        let (offset, payload) = if ahead <= u32::MAX / 2 {
-            (ahead as usize, payload)
-        } else {
-            let behind = base.wrapping_sub(sequence) as usize;
-            (0, payload.get(behind..).unwrap_or_default())
-        };
+        let (offset, payload) = placed(base, sequence, payload);
         let end = offset + payload.len();
         if payload.is_empty() || end > self.limit + SLACK {
             return;
@@ -204,6 +198,16 @@ impl Stream {
             _ => (None, false),
         }
     }
+}
+
+/// How far behind the byte of sequence number `base` a segment lies, without what lies before it.
+pub(super) fn placed(base: u32, sequence: u32, payload: &[u8]) -> (usize, &[u8]) {
+    let ahead = sequence.wrapping_sub(base);
+    if ahead <= u32::MAX / 2 {
+        return (ahead as usize, payload);
+    }
+    let behind = base.wrapping_sub(sequence) as usize;
+    (0, payload.get(behind..).unwrap_or_default())
 }
 
 #[cfg(test)]
