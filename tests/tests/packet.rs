@@ -23,6 +23,7 @@ mod packet {
     mod icmp;
     mod limits;
     mod parity;
+    mod policy;
     mod protocols;
     mod random;
     mod segments;

@@ -67,7 +67,7 @@ fn policy() -> Result<KernelPolicy> {
         midstream_pass: false,
         listener_port: 61443,
     };
-    Ok(compile(&egress, &steer, &settings)?)
+    Ok(compile(&egress, &steer, None, &settings)?)
 }
 
 /// The programs with that policy.

@@ -131,6 +131,8 @@ reasons! {
     NoPolicy = 50, "no-policy";
     /// The answer to a rejected packet could not be built.
     RejectFailed = 51, "reject-failed";
+    /// A rule of the policy refuses the flow by its addresses and port alone.
+    PolicyRule = 52, "policy-rule";
 
     /// A rule of the policy decides.
     Rule = 64, "rule";

@@ -18,9 +18,14 @@ use crate::{
 const FRAMES: u32 = 20_000;
 
 /// A generator of numbers: xorshift64*, the same at every run.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
+    /// A generator for a seed other than 0.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -28,11 +33,11 @@ impl Dice {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap() % limit
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
@@ -142,7 +147,7 @@ fn runs(frame: &[u8]) -> bool {
 }
 
 fn judge_many(bench: &mut Bench, link: Link, seed: u64) {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut unlike = std::collections::BTreeSet::new();
     for _ in 0..FRAMES {
         let family = dice.one(&Family::ALL);

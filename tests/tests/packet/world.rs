@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use sluice_abi::{Marks, table::Direction};
 use sluice_policy::{
+    Policy, RuleSet,
     kernel::{
-        CellSettings, Egress, EgressAction, EgressRule, KernelPolicy, Steer, Traffic, compile,
+        CellSettings, Egress, EgressAction, EgressRule, KernelPolicy, Rules, Steer, Traffic,
+        compile,
     },
     net::Net,
     port::PortRange,
@@ -23,6 +25,7 @@ pub(crate) const PARTNER: u8 = 50;
 pub(crate) struct World {
     pub(crate) egress: Egress,
     pub(crate) steer: Steer,
+    pub(crate) rules: RuleSet,
     pub(crate) midstream_pass: bool,
     pub(crate) fail_open: bool,
 }
@@ -84,6 +87,7 @@ impl Default for World {
                 tls: vec![PortRange::single(443)],
                 http: vec![],
             },
+            rules: RuleSet::default(),
             midstream_pass: false,
             fail_open: false,
         }
@@ -100,7 +104,12 @@ impl World {
             midstream_pass: self.midstream_pass,
             listener_port: LISTENER,
         };
-        compile(&self.egress, &self.steer, &settings).unwrap()
+        let policy = Policy::compile(&self.rules).unwrap();
+        let rules = Rules {
+            set: &self.rules,
+            policy: &policy,
+        };
+        compile(&self.egress, &self.steer, Some(rules), &settings).unwrap()
     }
 }
 

@@ -3,20 +3,31 @@
 //! [`Egress`] and [`Steer`] are the two sections of the configuration, typed. [`judge()`] says what
 //! they mean, slowly and plainly; [`compile`] says the same as tables that the kernel programs read
 //! in constant time. The order of judgement: [`Egress::rules`], the first that matches; steered
-//! ports (TCP, outwards); QUIC (UDP 443, outwards); the pass lists; the block lists; the default.
-//! An opening therefore wins over a closed range around it.
+//! ports (TCP, outwards), and of those what the policy's rules refuse by addresses and port alone;
+//! QUIC (UDP 443, outwards); the pass lists; the block lists; the default. An opening therefore
+//! wins over a closed range around it.
+//!
+//! What the rules refuse with a reset, knowing nothing but a packet, is refused in the kernel by
+//! tables that [`Policy::decide`] itself has filled, so that kernel and daemon cannot disagree. An
+//! alert or a page is owed to a client that has said something, so that such flows are steered.
 
 mod classes;
 mod judge;
+mod refused;
 mod tables;
 
 pub use classes::ClassPrefix;
 pub use judge::judge;
 pub use tables::Table;
 
-use sluice_abi::{Entry, Marks, PolicyCell, Reason, Verdict, table::Direction};
+use sluice_abi::{
+    Entry, Marks, PolicyCell, Reason, Verdict,
+    table::{Direction, MAX_CLASSES, MAX_TABLES},
+};
 
-use crate::{net::Net, port::PortRange};
+use crate::{Policy, net::Net, port::PortRange, rule::RuleSet};
+use classes::{Classes, MOST_NETS, Parts};
+use refused::{Questions, Refusals};
 
 /// The UDP port on which QUIC is looked for.
 pub const QUIC_PORT: u16 = 443;
@@ -150,9 +161,31 @@ pub struct CellSettings {
     pub listener_port: u16,
 }
 
+/// The rules for flows that reach the daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// As they are written.
+    pub set: &'a RuleSet,
+    /// The same, compiled.
+    pub policy: &'a Policy,
+}
+
+/// Who refuses the steered flows that rules refuse by addresses and port alone.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Refused {
+    /// There are none.
+    Nothing,
+    /// The kernel.
+    InKernel,
+    /// The daemon, since what tells them apart does not fit the kernel's maps.
+    ByDaemon(Overflow),
+}
+
 /// A generation as the kernel's maps hold it.
 #[derive(Clone, Debug)]
 pub struct KernelPolicy {
+    /// Who refuses the steered flows that rules refuse by addresses and port alone.
+    pub refused: Refused,
     /// What is neither per port nor per address.
     pub cell: PolicyCell,
     /// Prefixes of clients, longest prefix wins; class 0 is whatever no prefix names.
@@ -178,6 +211,78 @@ pub struct MatrixCell {
     pub remote: u32,
     /// Index of the table.
     pub table: u32,
+}
+
+/// What does not fit the kernel's maps.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Address lists that overlap in too many ways.
+    #[error("{found} classes of {} addresses, and the kernel holds {most}", side.of())]
+    Classes {
+        /// Whose addresses.
+        side: Side,
+        /// How many classes they make.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// More addresses than the maps hold.
+    #[error("{found} networks of {} addresses, and the kernel holds {most}", side.of())]
+    Prefixes {
+        /// Whose addresses.
+        side: Side,
+        /// How many networks the lists name.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Lists that combine in too many ways.
+    #[error("more port tables than the {most} that the kernel holds")]
+    Tables {
+        /// How many there may be.
+        most: usize,
+    },
+    /// Lists that combine in more ways than can be decided while a policy is loaded.
+    #[error("{found} combinations of addresses and ports, of which {most} can be decided")]
+    Decisions {
+        /// How many decisions it would take.
+        found: usize,
+        /// How many are made at most.
+        most: usize,
+    },
+}
+
+/// One side of a flow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// The client behind the LAN device.
+    Client,
+    /// The other side.
+    Remote,
+}
+
+impl Side {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Client => "from",
+            Self::Remote => "to",
+        }
+    }
+
+    const fn of(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Remote => "destination",
+        }
+    }
+
+    fn list(self, rule: &EgressRule) -> Option<&[Net]> {
+        match self {
+            Self::Client => rule.from.as_deref(),
+            Self::Remote => rule.to.as_deref(),
+        }
+    }
 }
 
 /// Why an egress section does not fit the kernel's maps.
@@ -230,6 +335,34 @@ pub enum KernelError {
     },
 }
 
+impl KernelError {
+    /// What does not fit, where it is the egress section alone that is compiled.
+    fn of(overflow: Overflow, egress: &Egress) -> Self {
+        let with = |is_meant: &dyn Fn(&EgressRule) -> bool| {
+            let rules = egress.rules.iter().filter(|rule| is_meant(rule));
+            rules.map(|rule| rule.name.clone()).collect::<Vec<_>>()
+        };
+        match overflow {
+            Overflow::Classes { side, found, most } => Self::Classes {
+                key: side.key(),
+                rules: with(&|rule| side.list(rule).is_some()),
+                found,
+                most,
+            },
+            Overflow::Prefixes { side, found, most } => Self::Prefixes {
+                key: side.key(),
+                rules: with(&|rule| side.list(rule).is_some()),
+                found,
+                most,
+            },
+            Overflow::Tables { most } | Overflow::Decisions { most, .. } => Self::Tables {
+                rules: with(&|rule| rule.from.is_some() || rule.to.is_some()),
+                most,
+            },
+        }
+    }
+}
+
 fn quoted(rules: &[String]) -> String {
     const SHOWN: usize = 5;
     let mut text = rules
@@ -243,19 +376,45 @@ fn quoted(rules: &[String]) -> String {
     text.join(", ")
 }
 
-/// Compiles the two sections into the kernel's tables.
+/// Compiles the two sections into the kernel's tables, and with them what the rules refuse by
+/// addresses and port alone; where that does not fit, [`KernelPolicy::refused`] says so, and the
+/// daemon does it.
 ///
 /// # Errors
 ///
-/// [`KernelError`], where address lists or their combinations exceed what the maps hold.
+/// [`KernelError`], where the address lists of the egress section or their combinations exceed what
+/// the maps hold.
 pub fn compile(
     egress: &Egress,
     steer: &Steer,
+    rules: Option<Rules<'_>>,
     settings: &CellSettings,
 ) -> Result<KernelPolicy, KernelError> {
-    let clients = classes::divide(egress, "from", |rule| rule.from.as_deref())?;
-    let remotes = classes::divide(egress, "to", |rule| rule.to.as_deref())?;
-    let (matrix, tables) = tables::fill(egress, steer, &clients, &remotes)?;
+    let questions = rules.and_then(|rules| Questions::new(rules.set, rules.policy, steer));
+    let with_rules = questions
+        .as_ref()
+        .map(|questions| classify(egress, steer, Some(questions)));
+    let (refused, classified) = match with_rules {
+        Some(Ok(classified)) if classified.refuses => (Refused::InKernel, classified),
+        Some(Err(overflow)) => {
+            let alone = classify(egress, steer, None);
+            let alone = alone.map_err(|overflow| KernelError::of(overflow, egress))?;
+            (Refused::ByDaemon(overflow), alone)
+        }
+        Some(Ok(classified)) => (Refused::Nothing, classified),
+        None => {
+            let alone = classify(egress, steer, None);
+            let alone = alone.map_err(|overflow| KernelError::of(overflow, egress))?;
+            (Refused::Nothing, alone)
+        }
+    };
+    let Classified {
+        clients,
+        remotes,
+        matrix,
+        tables,
+        ..
+    } = classified;
     let mut steered = Box::new([0u64; 1024]);
     for table in &tables {
         for (bits, entries) in steered.iter_mut().zip(table.tcp.chunks(64)) {
@@ -267,12 +426,82 @@ pub fn compile(
     let cell = cell(egress, settings, &clients.prefixes, &remotes.prefixes);
     let (clients, remotes) = (clients.prefixes, remotes.prefixes);
     Ok(KernelPolicy {
+        refused,
         cell,
         clients,
         remotes,
         matrix,
         tables,
         steered,
+    })
+}
+
+/// Addresses in classes, and the tables of their pairs.
+struct Classified {
+    clients: Classes,
+    remotes: Classes,
+    matrix: Vec<MatrixCell>,
+    tables: Vec<Table>,
+    /// Whether the rules refuse anything.
+    refuses: bool,
+}
+
+fn classify(
+    egress: &Egress,
+    steer: &Steer,
+    questions: Option<&Questions<'_>>,
+) -> Result<Classified, Overflow> {
+    let parts = |side: Side, asked: &[(Net, usize)]| {
+        // Numbers of egress rules come first, those of conditions behind them.
+        let listed = egress.rules.iter().enumerate().flat_map(|(index, rule)| {
+            let nets = side.list(rule).unwrap_or_default();
+            nets.iter().map(move |&net| (net, index))
+        });
+        let asked = asked
+            .iter()
+            .map(|&(net, number)| (net, egress.rules.len() + number));
+        Parts::new(listed.chain(asked)).map_err(|found| Overflow::Prefixes {
+            side,
+            found,
+            most: MOST_NETS,
+        })
+    };
+    let (asked_clients, asked_remotes) = match questions {
+        Some(questions) => (questions.clients.as_slice(), questions.remotes.as_slice()),
+        None => Default::default(),
+    };
+    let from = parts(Side::Client, asked_clients)?;
+    let to = parts(Side::Remote, asked_remotes)?;
+    let refusals = match questions {
+        Some(questions) => Refusals::ask(questions, &from, &to)?,
+        None => Refusals::none(&from, &to),
+    };
+    let listed = |part: &classes::Part| -> Vec<usize> {
+        let lists = part.lists.iter().copied();
+        lists
+            .take_while(|&list| list < egress.rules.len())
+            .collect()
+    };
+    let clients = from.classes(|at, part| (listed(part), refusals.of_client(at)));
+    let remotes = to.classes(|at, part| (listed(part), refusals.of_remote(at)));
+    for (side, classes) in [(Side::Client, &clients), (Side::Remote, &remotes)] {
+        let (found, most) = (classes.parts.len(), MAX_CLASSES as usize);
+        if found > most {
+            return Err(Overflow::Classes { side, found, most });
+        }
+    }
+    let (matrix, tables) =
+        tables::fill(egress, steer, &refusals, (&from, &clients), (&to, &remotes)).ok_or(
+            Overflow::Tables {
+                most: MAX_TABLES as usize,
+            },
+        )?;
+    Ok(Classified {
+        clients,
+        remotes,
+        matrix,
+        tables,
+        refuses: refusals.ways.len() > 1,
     })
 }
 

@@ -293,7 +293,16 @@ fn quic_on_native_ports_is_rejected_in_the_kernel() {
         http: vec![],
     };
     let (client, remote) = ([10, 20, 4, 7].into(), [192, 0, 2, 1].into());
-    let entry = judge(&egress, &steer, Direction::Out, client, remote, 17, 443);
+    let entry = judge(
+        &egress,
+        &steer,
+        None,
+        Direction::Out,
+        client,
+        remote,
+        17,
+        443,
+    );
     assert_eq!(
         entry,
         sluice_abi::Entry::new(Verdict::Reject, sluice_abi::Reason::Quic)

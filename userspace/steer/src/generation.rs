@@ -232,6 +232,7 @@ mod tests {
 
     fn policy() -> KernelPolicy {
         KernelPolicy {
+            refused: sluice_policy::kernel::Refused::Nothing,
             cell: PolicyCell::default(),
             clients: Vec::new(),
             remotes: Vec::new(),

@@ -31,7 +31,7 @@ use std::{
 use sluice_abi::Marks;
 use sluice_policy::{
     Policy, RuleSet,
-    kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Steer},
+    kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Refused, Rules, Steer},
 };
 
 use problem::Problems;
@@ -59,6 +59,8 @@ pub struct Config {
     pub rules: RuleSet,
     /// The rules compiled.
     pub policy: Policy,
+    /// Who refuses what the rules refuse by addresses and port alone.
+    pub refused: Refused,
     /// The candidate that decisions are compared with, a whole configuration file; see
     /// [`Config::load_shadow`].
     pub shadow: Option<PathBuf>,
@@ -297,6 +299,10 @@ impl Config {
             midstream_pass: self.gateway.midstream == Midstream::Pass,
             listener_port: self.gateway.listener_port,
         };
-        kernel::compile(&self.egress, &self.steer.ports, &settings)
+        let rules = Rules {
+            set: &self.rules,
+            policy: &self.policy,
+        };
+        kernel::compile(&self.egress, &self.steer.ports, Some(rules), &settings)
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, ops::Range, path::PathBuf};
 use sluice_abi::{Marks, map::FLOWS, table::Direction};
 use sluice_policy::{
     Net, Policy, PortRange, RuleSet,
-    kernel::{Egress, EgressAction, EgressRule, Steer, Traffic},
+    kernel::{Egress, EgressAction, EgressRule, Refused, Steer, Traffic},
 };
 use toml::de::DeTable;
 
@@ -66,21 +66,25 @@ pub(super) fn config<'t>(
             return None;
         }
     };
-    let config = Config {
+    let mut config = Config {
         gateway,
         egress,
         steer,
         splice,
         rules: set,
         policy,
+        refused: Refused::Nothing,
         shadow,
         sources: files.after.take(),
         admin,
         log,
     };
-    if let Err(error) = config.kernel_policy(1) {
-        egress_section.note(error.to_string());
-        return None;
+    match config.kernel_policy(1) {
+        Ok(kernel) => config.refused = kernel.refused,
+        Err(error) => {
+            egress_section.note(error.to_string());
+            return None;
+        }
     }
     Some(config)
 }

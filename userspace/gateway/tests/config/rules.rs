@@ -275,3 +275,25 @@ fn rules_and_containers_are_read() {
     let nothing = "stages:\n  hello                  nothing\n";
     assert!(show::effective(&parse("")).contains(nothing));
 }
+
+#[test]
+fn what_is_reset_by_addresses_alone_is_said_to_be_the_kernel_s() {
+    let rule = |number: u8| {
+        format!(
+            "[[rule]]\nname = \"pair {number}\"\n\
+             when = {{ client = [\"10.0.{number}.0/24\"], destination = [\"10.1.{number}.0/24\"] }}\n\
+             action = {{ block = \"reset\" }}\n"
+        )
+    };
+    let shown = show::effective(&parse(&rule(1)));
+    let packet = "stages:\n  packet                 the kernel refuses what rules reset by \
+                  addresses and port alone\n";
+    assert!(shown.contains(packet), "{shown}");
+    let many: String = (0..70).map(rule).collect();
+    let shown = show::effective(&parse(&many));
+    let warning = "  - flows that rules reset by addresses and port alone are steered and reset by \
+                   the daemon, not by the kernel: it would take 71 classes of client addresses, \
+                   and the kernel holds 64\n";
+    assert!(shown.contains(warning), "{shown}");
+    assert!(!shown.contains(packet));
+}

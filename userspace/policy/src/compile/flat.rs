@@ -40,7 +40,7 @@ impl<'s> FlatRule<'s> {
         self.unconditional
     }
 
-    pub(super) fn conditions(&self) -> impl Iterator<Item = &'s Condition> {
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &'s Condition> {
         self.when().chain(self.unless())
     }
 }

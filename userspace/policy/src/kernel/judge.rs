@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use sluice_abi::{Entry, Reason, Verdict, table::Direction};
 
-use super::{Egress, EgressAction, EgressRule, QUIC_PORT, Steer};
-use crate::{net::Net, port::PortRange};
+use super::{Egress, EgressAction, EgressRule, QUIC_PORT, Steer, refused::refuses};
+use crate::{Policy, lookup::Scratch, net::Net, port::PortRange};
 
 /// Protocol numbers as IANA assigns them.
 pub(super) const ICMP: u8 = 1;
@@ -17,11 +17,17 @@ pub(super) const ICMPV6: u8 = 58;
 /// Judges a packet that begins a flow: the reference that the kernel's tables are tested against.
 ///
 /// `port` is the port of the side that did not begin the flow, and means nothing where the protocol
-/// has none. ICMP, ICMPv6 and IGMP are judged by the kernel programs themselves.
+/// has none. ICMP, ICMPv6 and IGMP are judged by the kernel programs themselves. Without a policy no
+/// steered flow is refused.
 #[must_use]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a judgement rests on"
+)]
 pub fn judge(
     egress: &Egress,
     steer: &Steer,
+    policy: Option<&Policy>,
     direction: Direction,
     client: IpAddr,
     remote: IpAddr,
@@ -48,6 +54,14 @@ pub fn judge(
         (Direction::In, TCP) => Entry::new(Verdict::Drop, Reason::InboundTcp),
         (Direction::In, UDP) => Entry::new(Verdict::Drop, Reason::InboundUdp),
         (Direction::In, _) => Entry::new(Verdict::Drop, Reason::InboundOther),
+        (Direction::Out, TCP)
+            if steer.contains(port)
+                && policy.is_some_and(|policy| {
+                    refuses(policy, client, remote, port, &mut Scratch::default())
+                }) =>
+        {
+            Entry::new(Verdict::Reject, Reason::PolicyRule)
+        }
         (Direction::Out, TCP) => tcp(egress, steer, port),
         (Direction::Out, UDP) => udp(egress, port),
         (Direction::Out, _) if egress.other_protocols.contains(&protocol) => {

@@ -8,9 +8,10 @@ use sluice_abi::{
 };
 
 use super::{
-    Egress, EgressRule, KernelError, MatrixCell, QUIC_PORT, Steer,
-    classes::Classes,
+    Egress, EgressRule, MatrixCell, QUIC_PORT, Steer,
+    classes::{Classes, Parts},
     judge::{self, closed},
+    refused::Refusals,
 };
 use crate::port::PortRange;
 
@@ -27,34 +28,42 @@ pub struct Table {
 
 const PORTS: usize = 1 << 16;
 
-/// Fills a table for every direction and pair of classes; equal ones are stored once.
+/// Fills a table for every direction and pair of classes; equal ones are stored once. `None` where
+/// there are more than the kernel holds.
 pub(super) fn fill(
     egress: &Egress,
     steer: &Steer,
-    clients: &Classes,
-    remotes: &Classes,
-) -> Result<(Vec<MatrixCell>, Vec<Table>), KernelError> {
+    refusals: &Refusals,
+    clients: (&Parts, &Classes),
+    remotes: (&Parts, &Classes),
+) -> Option<(Vec<MatrixCell>, Vec<Table>)> {
     let mut matrix = Vec::new();
     let mut tables = Vec::new();
-    let mut by_rules = HashMap::<(u8, Vec<usize>), u32>::new();
+    let mut by_rules = HashMap::<(u8, Vec<usize>, u32), u32>::new();
     let mut by_content = HashMap::<Table, u32>::new();
     for direction in [Direction::Out, Direction::In] {
         let base = base(egress, steer, direction);
-        for (client, from) in (0u32..).zip(&clients.rules) {
-            for (remote, to) in (0u32..).zip(&remotes.rules) {
+        for (client, from_part, from) in of_classes(clients) {
+            for (remote, to_part, to) in of_classes(remotes) {
                 let matching = matching(egress, direction, from, to);
-                let key = (direction as u8, matching);
+                let way = match direction {
+                    Direction::Out => refusals.way(from_part, to_part),
+                    Direction::In => 0,
+                };
+                let key = (direction as u8, matching, way);
                 let table = match by_rules.get(&key) {
                     Some(&table) => table,
                     None => {
-                        let table = painted(&base, egress, &key.1);
+                        let refused = refusals.ways.get(way as usize);
+                        let refused = refused.map(Vec::as_slice).unwrap_or_default();
+                        let table = painted(&base, refused, egress, &key.1);
                         let next = u32::try_from(tables.len()).unwrap_or(u32::MAX);
                         let number = *by_content.entry(table).or_insert_with_key(|table| {
                             tables.push(table.clone());
                             next
                         });
                         if tables.len() > MAX_TABLES as usize {
-                            return Err(too_many(egress));
+                            return None;
                         }
                         by_rules.insert(key, number);
                         number
@@ -69,21 +78,15 @@ pub(super) fn fill(
             }
         }
     }
-    Ok((matrix, tables))
+    Some((matrix, tables))
 }
 
-fn too_many(egress: &Egress) -> KernelError {
-    let depends = |rule: &&EgressRule| rule.from.is_some() || rule.to.is_some();
-    let rules = egress
-        .rules
-        .iter()
-        .filter(depends)
-        .map(|rule| rule.name.clone())
-        .collect();
-    KernelError::Tables {
-        rules,
-        most: MAX_TABLES as usize,
-    }
+/// The classes of one side: each with the number of one of its parts, and with the lists of that.
+fn of_classes<'c>(
+    (parts, classes): (&'c Parts, &'c Classes),
+) -> impl Iterator<Item = (u32, usize, &'c BTreeSet<usize>)> {
+    let classes = (0u32..).zip(&classes.parts);
+    classes.filter_map(|(class, &part)| Some((class, part, &parts.parts.get(part)?.lists)))
 }
 
 /// The rules that match a pair of classes, in their order.
@@ -143,9 +146,12 @@ fn base(egress: &Egress, steer: &Steer, direction: Direction) -> Table {
     table
 }
 
-/// The base with the rules of some classes on it, the first of them on top.
-fn painted(base: &Table, egress: &Egress, rules: &[usize]) -> Table {
+/// The base with refused ports and the egress rules of some classes on it, the first of the rules
+/// on top.
+fn painted(base: &Table, refused: &[PortRange], egress: &Egress, rules: &[usize]) -> Table {
     let mut table = base.clone();
+    let refusal = Entry::new(Verdict::Reject, Reason::PolicyRule);
+    paint(&mut table.tcp, refused, refusal);
     for rule in rules
         .iter()
         .rev()

@@ -177,7 +177,7 @@ pub(crate) fn compiled(egress: &Egress) -> KernelPolicy {
         midstream_pass: false,
         listener_port: 15443,
     };
-    kernel::compile(egress, &steer, &settings).unwrap()
+    kernel::compile(egress, &steer, None, &settings).unwrap()
 }
 
 pub(crate) fn address(text: &str) -> IpAddr {

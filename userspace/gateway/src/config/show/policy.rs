@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use sluice_policy::{
     Action, BlockKind, DefaultAction, Group, Rule, RuleBody, RuleSet, Schedule, Stage, TimeRange,
-    User,
+    User, kernel::Refused,
 };
 
 use super::{
@@ -256,6 +256,10 @@ fn conditions(config: &Config, rule: &Rule, indent: &str, out: &mut String) -> f
 /// Which rules ask for a stage, so that nobody has to wonder why a flow is looked into so deep.
 fn stages(config: &Config, out: &mut String) -> fmt::Result {
     writeln!(out, "\nstages:")?;
+    if config.refused == Refused::InKernel {
+        let by = "the kernel refuses what rules reset by addresses and port alone";
+        super::row(out, Stage::Packet.name(), by)?;
+    }
     for stage in [
         Stage::Hello,
         Stage::ServerHello,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sluice_policy::{
     Action, BlockKind, CertificateState, Condition, DefaultAction, NotNegotiated, Stage, TlsStates,
-    compile::FlatRule, lint,
+    compile::FlatRule, kernel::Refused, lint,
 };
 
 use super::{super::Config, every_condition, overlaps, quoted, unused};
@@ -38,6 +38,12 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let page = DefaultAction::Block(BlockKind::Page);
     if set.defaults.identified == page || set.defaults.unidentified == page {
         found.push("a default blocks with a page, which needs a CA: it is an alert instead".into());
+    }
+    if let Refused::ByDaemon(overflow) = config.refused {
+        found.push(format!(
+            "flows that rules reset by addresses and port alone are steered and reset by the \
+             daemon, not by the kernel: it would take {overflow}"
+        ));
     }
     found.extend(unknown_applications(config));
     found

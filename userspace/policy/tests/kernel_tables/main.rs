@@ -5,6 +5,8 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod refused;
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -216,7 +218,7 @@ proptest! {
         ),
     ) {
         let steer = Steer { tls: steered, http: vec![] };
-        let policy = match compile(&egress, &steer, &settings()) {
+        let policy = match compile(&egress, &steer, None, &settings()) {
             Ok(policy) => policy,
             Err(error) => {
                 // Few rules can still make more tables than the kernel holds.
@@ -228,7 +230,7 @@ proptest! {
         for (direction, client, remote, protocol, port) in packets {
             prop_assert_eq!(
                 look_up(&policy, direction, client, remote, protocol, port),
-                judge(&egress, &steer, direction, client, remote, protocol, port),
+                judge(&egress, &steer, None, direction, client, remote, protocol, port),
                 "{:?} {} {} {} {}", direction, client, remote, protocol, port
             );
         }
@@ -248,7 +250,7 @@ proptest! {
 
 #[test]
 fn the_recipe_is_two_tables_and_no_classes() {
-    let policy = compile(&recipe(), &tls(), &settings()).unwrap();
+    let policy = compile(&recipe(), &tls(), None, &settings()).unwrap();
     assert_eq!(policy.tables.len(), 2);
     assert!(policy.clients.is_empty() && policy.remotes.is_empty());
     let out = |protocol, port| {
@@ -298,7 +300,7 @@ fn a_silent_default_closes_ports_silently() {
         default: EgressAction::Drop,
         ..recipe()
     };
-    let policy = compile(&egress, &tls(), &settings()).unwrap();
+    let policy = compile(&egress, &tls(), None, &settings()).unwrap();
     assert_eq!(
         policy.cell.native_udp,
         Entry::new(Verdict::Drop, Reason::NotQuic)
@@ -308,7 +310,7 @@ fn a_silent_default_closes_ports_silently() {
         block_udp: vec![],
         ..recipe()
     };
-    let policy = compile(&open, &tls(), &settings()).unwrap();
+    let policy = compile(&open, &tls(), None, &settings()).unwrap();
     assert_eq!(
         policy.cell.native_udp,
         Entry::new(Verdict::Pass, Reason::NotQuic)
@@ -337,7 +339,10 @@ fn flags_tell_what_the_programs_may_leave_out() {
         midstream_pass: true,
         ..settings()
     };
-    let flags = compile(&egress, &tls(), &settings).unwrap().cell.flags;
+    let flags = compile(&egress, &tls(), None, &settings)
+        .unwrap()
+        .cell
+        .flags;
     let expected = PolicyCell::FLAG_CLIENT_CLASSES
         | PolicyCell::FLAG_FAIL_OPEN
         | PolicyCell::FLAG_MIDSTREAM_PASS;
@@ -371,12 +376,13 @@ fn too_many_classes_are_refused_with_the_rules_and_the_cure() {
                 ..recipe()
             },
             &tls(),
+            None,
             &settings()
         )
         .is_ok()
     );
     let rules = numbered(MAX_CLASSES as u8, ssh);
-    let error = compile(&Egress { rules, ..recipe() }, &tls(), &settings()).unwrap_err();
+    let error = compile(&Egress { rules, ..recipe() }, &tls(), None, &settings()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the `from` lists of the egress rules \"office 0\", \"office 1\", \"office 2\", \
@@ -401,12 +407,13 @@ fn too_many_tables_are_refused_with_the_rules_and_the_cure() {
                 ..recipe()
             },
             &tls(),
+            None,
             &settings()
         )
         .is_ok()
     );
     let rules = numbered(most - 1, own);
-    let error = compile(&Egress { rules, ..recipe() }, &tls(), &settings()).unwrap_err();
+    let error = compile(&Egress { rules, ..recipe() }, &tls(), None, &settings()).unwrap_err();
     assert!(matches!(&error, KernelError::Tables { rules, most: 64 } if rules.len() == 63));
     assert!(error.to_string().ends_with(
         "combine into more than 64 different port tables: let rules that share addresses share \
