@@ -1,6 +1,7 @@
 //! One flow, from its arrival to its end.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,19 +9,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_abi::Reason;
 use sluice_peek::{NotTls, foreign};
-use sluice_policy::{BlockKind, Decided, Decision, Facts, Outcome, Policy, RuleId, Stage};
+use sluice_policy::{BlockKind, Decided, Decision, Outcome, RuleId, Stage};
 use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
 
 use super::answer::{self, ask};
 use super::block::block;
 use super::generation::Generation;
+use super::known::{Certified, Known};
 use super::leg::Leg;
-use super::metrics::{Shadow, Tls, Verdict};
+use super::metrics::{Shadow, Verdict};
 use super::peek::{First, Limits, read_first};
 use super::record::{self, Record, rfc3339};
 use super::worker::Worker;
-use crate::facts::{self, Answered};
 
 /// A connection of a client's, however its socket came to be.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
     let client = Leg::new(arrived.stream);
     let generation = Arc::clone(&flow.generation);
     let place = worker.shared.limits.admit(
-        flow.client.ip(),
+        flow.known.client.ip(),
         generation.flow_limit,
         generation.flow_limit_per_client,
     );
@@ -47,7 +48,7 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
         Ok(place) => place,
         Err(reason) => return flow.refuse(reason),
     };
-    if let Some(reason) = worker.shared.guard.refuses(flow.destination) {
+    if let Some(reason) = worker.shared.guard.refuses(flow.known.destination) {
         return flow.refuse(reason);
     }
     let mut bytes = BytesMut::new();
@@ -59,7 +60,7 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
     match judgement {
         Judgement::Block(kind) => {
             // Apart, so that the flows that last do not carry its buffer.
-            Box::pin(block(client, kind, flow.first.as_ref())).await;
+            Box::pin(block(client, kind, flow.known.first.as_ref())).await;
             flow.end = Some(flow.reason);
         }
         Judgement::Allow(asked) => {
@@ -89,11 +90,8 @@ struct Asked {
 struct Flow<'a> {
     worker: &'a Worker,
     generation: Arc<Generation>,
-    client: SocketAddr,
-    destination: SocketAddr,
+    known: Rc<Known>,
     began: Instant,
-    /// The same in seconds since 1970.
-    opened: i64,
     verdict: Verdict,
     reason: Reason,
     rule: Option<RuleId>,
@@ -104,11 +102,6 @@ struct Flow<'a> {
     judged: bool,
     /// How far the policy has come with it, while it is undecided.
     settled: Option<Box<sluice_policy::Progress>>,
-    first: Option<First>,
-    application: Option<&'static str>,
-    answered: Option<Answered>,
-    /// The policy asked for the origin's certificate, which cannot be had.
-    lacks_certificate: bool,
     peeked: Duration,
     connected: Duration,
     waited: Duration,
@@ -125,10 +118,12 @@ impl<'a> Flow<'a> {
         Self {
             worker,
             generation: worker.generation(),
-            client: canonical(arrived.client),
-            destination: canonical(arrived.destination),
+            known: Rc::new(Known::new(
+                canonical(arrived.client),
+                canonical(arrived.destination),
+                unix_seconds(SystemTime::now()),
+            )),
             began: Instant::now(),
-            opened: unix_seconds(SystemTime::now()),
             verdict: Verdict::Block,
             reason: Reason::Internal,
             rule: None,
@@ -136,10 +131,6 @@ impl<'a> Flow<'a> {
             stage: Stage::Open,
             judged: false,
             settled: None,
-            first: None,
-            application: None,
-            answered: None,
-            lacks_certificate: false,
             peeked: Duration::ZERO,
             connected: Duration::ZERO,
             waited: Duration::ZERO,
@@ -147,6 +138,11 @@ impl<'a> Flow<'a> {
             progress: Progress::default(),
             end: None,
         }
+    }
+
+    /// What is known, to be added to.
+    fn learn(&mut self) -> &mut Known {
+        Rc::make_mut(&mut self.known)
     }
 
     /// Ends a flow that no rule was asked about.
@@ -182,9 +178,9 @@ impl<'a> Flow<'a> {
         }));
         let is_hello = matches!(first, First::Hello(_));
         if !is_hello {
-            self.application = foreign::application(bytes);
+            self.learn().application = foreign::application(bytes);
         }
-        self.first = Some(first);
+        self.learn().first = Some(first);
         let stage = self.stage;
         let mut outcome = self.decide();
         if let Some(decided) = decided {
@@ -215,7 +211,7 @@ impl<'a> Flow<'a> {
             bytes: self.generation.hello_limit,
             timeout: self.generation.hello_timeout,
         };
-        let consumed = match &self.first {
+        let consumed = match &self.known.first {
             Some(First::Hello(hello)) => hello.consumed,
             _ => bytes.len(),
         };
@@ -230,10 +226,10 @@ impl<'a> Flow<'a> {
         self.worker.metrics.server_hello.note(self.waited);
         bytes.advance(heard.sent);
         self.before.0 = heard.sent as u64;
-        self.answered = Some(heard.answered);
+        self.learn().answered = Some(heard.answered);
         let mut outcome = self.decide();
         if outcome == Err(Some(Stage::Certificate)) {
-            self.lacks_certificate = true;
+            self.learn().certified = Some(Box::new(Certified::unavailable()));
             outcome = self.decide();
         }
         let judgement = match outcome {
@@ -270,31 +266,12 @@ impl<'a> Flow<'a> {
         Judgement::Block(BlockKind::Alert)
     }
 
-    /// What is known of the flow; who the client is, a policy says.
-    fn facts<'f>(&'f self, policy: &'f Policy) -> Facts<'f> {
-        let (client, destination) = (self.client.ip(), self.destination);
-        let (address, port) = (destination.ip(), destination.port());
-        let opened = facts::opened(policy, client, address, port, self.opened);
-        let mut facts = match &self.first {
-            None => opened,
-            Some(First::Hello(hello)) => facts::of_hello(opened, hello),
-            Some(First::NotTls(why)) => facts::of_not_tls(opened, *why, self.application),
-        };
-        if let Some(answered) = self.answered {
-            facts = facts::of_answer(facts, answered);
-        }
-        if self.lacks_certificate {
-            facts = facts::without_certificate(facts);
-        }
-        facts
-    }
-
     /// Asks the policy, and notes what it says; where it cannot tell yet, the stage that tells
     /// more.
     fn decide(&mut self) -> Result<Outcome, Option<Stage>> {
         let generation = Arc::clone(&self.generation);
         let mut settled = self.settled.take().unwrap_or_default();
-        let facts = self.facts(&generation.policy);
+        let facts = self.known.facts(&generation.policy);
         let stage = facts.stage;
         let began = Instant::now();
         let mut scratch = self.worker.scratch.borrow_mut();
@@ -325,7 +302,7 @@ impl<'a> Flow<'a> {
     fn shadow(&self) -> Option<(Shadow, Option<Decided>)> {
         let policy = &self.generation.shadow.as_ref()?.policy;
         let mut scratch = self.worker.scratch.borrow_mut();
-        let decision = policy.decide(&self.facts(policy), &mut scratch);
+        let decision = policy.decide(&self.known.facts(policy), &mut scratch);
         Some(match decision {
             Decision::Undecided(_) => (Shadow::Undecided, None),
             Decision::Decided(other) if Some(other.outcome) == self.outcome => (Shadow::Same, None),
@@ -348,8 +325,8 @@ impl<'a> Flow<'a> {
         if self.worker.shadow_told.replace(now) != now {
             tracing::info!(
                 target: "shadow",
-                client = %self.client,
-                destination = %self.destination,
+                client = %self.known.client,
+                destination = %self.known.destination,
                 outcome = self.outcome.map(Outcome::name),
                 other = other.outcome,
                 rule = other.rule,
@@ -367,7 +344,7 @@ impl<'a> Flow<'a> {
             timeout: self.generation.connect_timeout,
             bytes_follow,
         };
-        let origin = match dial(self.destination, &options).await {
+        let origin = match dial(self.known.destination, &options).await {
             Ok(origin) => Leg::new(origin),
             Err(error) => {
                 if let DialError::Local(error) = &error {
@@ -412,18 +389,6 @@ impl<'a> Flow<'a> {
         end_reason(relayed.end)
     }
 
-    /// What is known of the negotiation.
-    fn tls(&self) -> Tls {
-        use sluice_policy::Tls as Known;
-        match (self.answered.map(|answered| answered.tls), &self.first) {
-            (Some(Known::Negotiated), _) => Tls::Negotiated,
-            (Some(Known::Not(why)), _) => Tls::Not(why),
-            (_, None) => Tls::Unread,
-            (_, Some(First::Hello(_))) => Tls::Hello,
-            (_, Some(First::NotTls(why))) => Tls::Not(facts::not_negotiated(*why)),
-        }
-    }
-
     fn to_origin(&self) -> u64 {
         self.before.0 + self.progress.to_origin()
     }
@@ -434,7 +399,7 @@ impl<'a> Flow<'a> {
 
     fn write_record(&self, end: Reason, shadow: Option<record::Shadow<'_>>) {
         let policy = &self.generation.policy;
-        let facts = self.facts(policy);
+        let facts = self.known.facts(policy);
         let mut tags = Vec::new();
         // Nothing that may have failed is asked again.
         if self.judged && !std::thread::panicking() {
@@ -444,7 +409,7 @@ impl<'a> Flow<'a> {
             }
             tags = annotations.tags;
         }
-        let hello = match &self.first {
+        let hello = match &self.known.first {
             Some(First::Hello(hello)) => Some(hello),
             _ => None,
         };
@@ -456,14 +421,14 @@ impl<'a> Flow<'a> {
                     .checked_sub(lasted)
                     .unwrap_or(SystemTime::UNIX_EPOCH),
             ),
-            client: self.client,
-            destination: self.destination,
+            client: self.known.client,
+            destination: self.known.destination,
             user: facts.user,
             verdict: self.verdict.name(),
             rule: rule.map(|rule| &*rule.name),
             stage: self.stage.name(),
             reason: self.reason.name(),
-            tls: self.tls().read_name(),
+            tls: self.known.tls().read_name(),
             sni: hello
                 .and_then(|hello| hello.sni.as_ref())
                 .map(|name| name.as_str()),
@@ -503,7 +468,7 @@ impl Drop for Flow<'_> {
                 Reason::Drained
             }
         });
-        metrics.note_flow(self.verdict, self.reason, self.tls());
+        metrics.note_flow(self.verdict, self.reason, self.known.tls());
         metrics.note_end(end, self.to_origin(), self.to_client());
         let shadow = if self.judged && !std::thread::panicking() {
             self.note_shadow()

@@ -11,6 +11,7 @@ pub mod export;
 pub mod flow;
 pub mod generation;
 pub mod guard;
+mod known;
 mod leg;
 pub mod limits;
 pub mod metrics;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 const READ: usize = 4096;
 
 /// What a client's first bytes are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum First {
     Hello(Box<Hello>),
     NotTls(NotTls),

@@ -13,7 +13,7 @@ use crate::daemon::metrics::WorkerMetrics;
 use crate::daemon::record::AccessLog;
 use crate::daemon::worker::Shared;
 
-fn worker() -> std::rc::Rc<Worker> {
+fn worker() -> Rc<Worker> {
     let config = Config::parse("[gateway]\nlan = [\"lan0\"]\n", "test").unwrap();
     let shared = Shared {
         current: Current::new(Generation::new(1, &config).unwrap()),
@@ -26,7 +26,7 @@ fn worker() -> std::rc::Rc<Worker> {
         ready: AtomicBool::new(true),
     };
     let metrics = WorkerMetrics::new(PipePool::new(PoolOptions::default()));
-    std::rc::Rc::new(Worker::new(Arc::new(shared), Arc::new(metrics)))
+    Rc::new(Worker::new(Arc::new(shared), Arc::new(metrics)))
 }
 
 fn runtime() -> LocalRuntime {
@@ -54,7 +54,7 @@ fn h12_a_panic_ends_one_flow_and_resets_it() {
     let worker = worker();
     runtime().block_on(async {
         let (arrived, client) = arrived().await;
-        let mine = std::rc::Rc::clone(&worker);
+        let mine = Rc::clone(&worker);
         let task = tokio::task::spawn_local(async move {
             let _flow = Flow::begin(&mine, &arrived);
             let _leg = Leg::new(arrived.stream);
@@ -78,7 +78,7 @@ fn what_is_cut_off_is_reset_and_recorded_as_drained() {
     let runtime = runtime();
     let client = runtime.block_on(async {
         let (arrived, client) = arrived().await;
-        let mine = std::rc::Rc::clone(&worker);
+        let mine = Rc::clone(&worker);
         tokio::task::spawn_local(async move { serve(&mine, arrived).await });
         tokio::task::yield_now().await;
         client.into_std().unwrap()

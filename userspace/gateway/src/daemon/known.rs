@@ -1,0 +1,107 @@
+//! What is known of a flow.
+
+use std::net::SocketAddr;
+
+use sluice_policy::{
+    CertificateState, CertificateStates, Facts, NotNegotiated, Policy, Stage, Tls,
+};
+
+use super::metrics;
+use super::peek::First;
+use crate::facts::{self, Answered};
+
+/// What is known of a flow, gathered stage by stage; what of it a policy is told, says
+/// [`Known::facts`].
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) client: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    /// When the flow began, in seconds since 1970.
+    pub(crate) opened: i64,
+    pub(crate) first: Option<First>,
+    pub(crate) application: Option<&'static str>,
+    /// The client refused a leaf for the same place lately.
+    pub(crate) rejected_ca: bool,
+    pub(crate) answered: Option<Answered>,
+    /// `None` while no handshake with the origin was made.
+    pub(crate) certified: Option<Box<Certified>>,
+}
+
+/// What a handshake of our own told of the origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Certified {
+    /// Whether TLS was negotiated in it, and if not why; `None` where that is not known.
+    pub(crate) tls: Option<Tls>,
+    pub(crate) states: CertificateStates,
+    pub(crate) issuer: Option<String>,
+    pub(crate) client_certificate: Option<bool>,
+}
+
+impl Certified {
+    /// There was none, for a reason that says nothing of the origin.
+    pub(crate) fn unavailable() -> Self {
+        Self {
+            tls: None,
+            states: CertificateStates::of([CertificateState::Unavailable]),
+            issuer: None,
+            client_certificate: None,
+        }
+    }
+}
+
+impl Known {
+    pub(crate) const fn new(client: SocketAddr, destination: SocketAddr, opened: i64) -> Self {
+        Self {
+            client,
+            destination,
+            opened,
+            first: None,
+            application: None,
+            rejected_ca: false,
+            answered: None,
+            certified: None,
+        }
+    }
+
+    /// What a policy is told, which says who the client is.
+    pub(crate) fn facts<'f>(&'f self, policy: &'f Policy) -> Facts<'f> {
+        let (client, destination) = (self.client.ip(), self.destination);
+        let (address, port) = (destination.ip(), destination.port());
+        let opened = facts::opened(policy, client, address, port, self.opened);
+        let mut facts = match &self.first {
+            None => opened,
+            Some(First::Hello(hello)) => facts::of_hello(opened, hello),
+            Some(First::NotTls(why)) => facts::of_not_tls(opened, *why, self.application),
+        };
+        if let Some(answered) = self.answered {
+            facts = facts::of_answer(facts, answered);
+        }
+        if let Some(certified) = &self.certified {
+            facts.stage = Stage::Certificate;
+            if let Some(tls) = certified.tls {
+                facts.tls = Some(tls);
+            }
+            facts.certificate = certified.states;
+            facts.issuer = certified.issuer.as_deref();
+            facts.client_certificate = certified.client_certificate;
+        }
+        if self.rejected_ca {
+            facts.tls = Some(Tls::Not(NotNegotiated::ClientRejectedCa));
+        }
+        facts
+    }
+
+    /// What is known of the negotiation.
+    pub(crate) fn tls(&self) -> metrics::Tls {
+        let told = self.certified.as_ref().and_then(|certified| certified.tls);
+        let told = told.or(self.answered.map(|answered| answered.tls));
+        match (told, &self.first) {
+            (Some(Tls::Negotiated), _) => metrics::Tls::Negotiated,
+            (Some(Tls::Not(why)), _) => metrics::Tls::Not(why),
+            _ if self.rejected_ca => metrics::Tls::Not(NotNegotiated::ClientRejectedCa),
+            (_, None) => metrics::Tls::Unread,
+            (_, Some(First::Hello(_))) => metrics::Tls::Hello,
+            (_, Some(First::NotTls(why))) => metrics::Tls::Not(facts::not_negotiated(*why)),
+        }
+    }
+}
