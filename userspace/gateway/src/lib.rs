@@ -7,4 +7,5 @@ pub mod daemon;
 pub mod explain;
 pub mod facts;
 pub mod kernel_state;
+pub mod origin;
 pub mod replay;

@@ -1,0 +1,331 @@
+//! Handshakes with origins.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lru::LruCache;
+use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, HandshakeKind};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::counted::Counted;
+use super::failure::{Cause, HandshakeFailure, Phase};
+use super::judge::Presented;
+use super::report::{Certificate, Negotiated, Report};
+use super::settings::{Settings, SettingsError};
+use super::trust::Trust;
+use super::verifier::{EXCHANGE, Exchange, NoCertificate, Verifier};
+
+/// How many TLS 1.3 tickets are kept for one client and origin.
+const TICKETS: usize = 8;
+
+/// Makes handshakes with origins, and judges them. One belongs to each generation of the policy, so
+/// that no session of an older one is resumed.
+#[derive(Debug)]
+pub struct Origins {
+    base: ClientConfig,
+    trust: Arc<Trust>,
+    sessions: Option<Mutex<LruCache<SessionKey, Arc<Sessions>>>>,
+    answer_timeout: Duration,
+    handshake_timeout: Duration,
+}
+
+/// Who a handshake is made for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Client {
+    /// A client of whom nothing but the address is known.
+    Address(IpAddr),
+    /// A user.
+    User(Box<str>),
+}
+
+/// Whom a handshake is made with.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Target {
+    /// The name that the certificate has to be for; an address where the client named nobody.
+    pub name: ServerName<'static>,
+    /// Whether the name is sent. An address never is (RFC 6066 section 3).
+    pub sni: bool,
+    /// The address that is connected to.
+    pub address: SocketAddr,
+}
+
+impl Target {
+    /// The origin of a name at an address, as the client's hello has it; without a name the address
+    /// itself, and no SNI.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be one of a host.
+    pub fn new(
+        name: Option<&str>,
+        address: SocketAddr,
+    ) -> Result<Self, rustls::pki_types::InvalidDnsNameError> {
+        let name = match name {
+            Some(name) => ServerName::try_from(name.to_owned())?,
+            None => ServerName::from(address.ip().to_canonical()),
+        };
+        Ok(Self {
+            sni: matches!(name, ServerName::DnsName(_)),
+            name,
+            address,
+        })
+    }
+}
+
+/// Sessions are shared by nobody: not between clients, nor between names on one address.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct SessionKey {
+    client: Client,
+    target: Target,
+}
+
+/// What is kept for one client and one origin.
+#[derive(Debug)]
+struct Sessions {
+    store: Arc<ClientSessionMemoryCache>,
+    /// Resumed sessions have no certificate of their own; what it was is judged anew.
+    last: Mutex<Option<Certificate>>,
+}
+
+/// A handshake that was made. Nothing was sent over it yet, and where the report says that the
+/// certificate is not valid, nothing is to be sent.
+#[derive(Debug)]
+pub struct Connected<S> {
+    /// The stream to the origin.
+    pub stream: TlsStream<Counted<S>>,
+    /// What the handshake told.
+    pub report: Report,
+}
+
+impl Origins {
+    /// Loads whom to trust, from the files that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or is not what it should be.
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let provider = provider();
+        let trust = Trust::load(settings, provider.signature_verification_algorithms)?;
+        let trust = Arc::new(trust);
+        let verifier = Verifier {
+            trust: Arc::clone(&trust),
+            client_certificate: settings.client_certificate,
+        };
+        let base = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(NoCertificate));
+        Ok(Self {
+            base,
+            trust,
+            sessions: NonZeroUsize::new(settings.sessions)
+                .map(|limit| Mutex::new(LruCache::new(limit))),
+            answer_timeout: settings.answer_timeout,
+            handshake_timeout: settings.handshake_timeout,
+        })
+    }
+
+    /// Makes a handshake over a connection, with a ClientHello of sluice's own that offers the
+    /// application protocols of `alpn` and, where the target says so, its name. A session with the
+    /// same client is resumed where there is one; without a client none is, nor is one kept.
+    ///
+    /// It succeeds with a certificate that is not valid, too: [`Report::is_valid`] tells. Sends
+    /// nothing of an application. Where it is dropped or fails, so is the connection.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no handshake.
+    pub async fn connect<S>(
+        &self,
+        stream: S,
+        target: &Target,
+        client: Option<&Client>,
+        alpn: &[&[u8]],
+        now: UnixTime,
+    ) -> Result<Connected<S>, HandshakeFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let start = Instant::now();
+        let answer_by = start + self.answer_timeout.min(self.handshake_timeout);
+        let end_by = start + self.handshake_timeout;
+        let key = client.map(|client| SessionKey {
+            client: client.clone(),
+            target: target.clone(),
+        });
+        let sessions = key.as_ref().and_then(|key| self.sessions_of(key));
+        let mut config = self.base.clone();
+        config.alpn_protocols = alpn.iter().map(|&name| name.to_vec()).collect();
+        config.enable_sni = target.sni;
+        config.time_provider = Arc::new(Fixed(now));
+        config.resumption = match &sessions {
+            Some(sessions) => Resumption::store(Arc::clone(&sessions.store) as _),
+            None => Resumption::disabled(),
+        };
+        let exchange = Arc::new(Exchange::default());
+        let mut handshake =
+            TlsConnector::from(Arc::new(config)).connect(target.name.clone(), Counted::new(stream));
+        let outcome = EXCHANGE
+            .scope(Arc::clone(&exchange), async {
+                match timeout_at(answer_by, &mut handshake).await {
+                    Ok(outcome) => Ok(outcome),
+                    Err(_) if !has_heard(&handshake) => Err(Phase::Answer),
+                    Err(_) => timeout_at(end_by, &mut handshake)
+                        .await
+                        .map_err(|_| Phase::Handshake),
+                }
+            })
+            .await;
+        let noted = std::mem::take(&mut *exchange.noted());
+        let cause = match outcome {
+            Ok(Ok(stream)) => {
+                let report = self.report(&stream, target, sessions.as_deref(), noted, now)?;
+                if !report.is_valid() {
+                    self.forget(key.as_ref());
+                }
+                return Ok(Connected { stream, report });
+            }
+            Ok(Err(error)) => match noted.refused {
+                Some(cause) => cause,
+                None => Cause::of(&error, has_heard(&handshake)),
+            },
+            Err(phase) => Cause::Timeout(phase),
+        };
+        Err(HandshakeFailure {
+            // Whoever asks, is told that there is none, and ends: wants one.
+            cause: match cause {
+                Cause::Alert(_) | Cause::NoCommonCipher if noted.requested => {
+                    Cause::ClientCertificateRequired
+                }
+                cause => cause,
+            },
+            certificate: noted.certificate.map(Box::new),
+            client_certificate_requested: noted.requested,
+        })
+    }
+
+    fn report<S>(
+        &self,
+        stream: &TlsStream<Counted<S>>,
+        target: &Target,
+        sessions: Option<&Sessions>,
+        noted: super::verifier::Noted,
+        now: UnixTime,
+    ) -> Result<Report, HandshakeFailure> {
+        let (_, connection) = stream.get_ref();
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let certificate = match noted.certificate {
+            Some(certificate) => {
+                if let Some(sessions) = sessions {
+                    *sessions.last() = Some(certificate.clone());
+                }
+                certificate
+            }
+            None => {
+                let chain = connection.peer_certificates().unwrap_or_default();
+                let Some((leaf, issuers)) = chain.split_first() else {
+                    return Err(HandshakeFailure::bare(Cause::Misbehaved));
+                };
+                let last = sessions.and_then(|sessions| sessions.last().clone());
+                let staple = last
+                    .filter(|last| last.chain == chain)
+                    .map(|last| last.staple);
+                let shown = Presented {
+                    leaf,
+                    issuers,
+                    staple: staple.as_deref().unwrap_or_default(),
+                    name: &target.name,
+                };
+                self.trust.judge(shown, now)
+            }
+        };
+        let (Some(version), Some(suite)) = (
+            connection.protocol_version(),
+            connection.negotiated_cipher_suite(),
+        ) else {
+            return Err(HandshakeFailure::bare(Cause::Misbehaved));
+        };
+        let negotiated = Negotiated {
+            version,
+            cipher: suite.suite(),
+            group: connection
+                .negotiated_key_exchange_group()
+                .map(|group| group.name()),
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            client_certificate_requested: noted.requested,
+            stapled: !certificate.staple.is_empty(),
+            resumed,
+        };
+        Ok(Report {
+            certificate,
+            negotiated,
+        })
+    }
+
+    fn sessions_of(&self, key: &SessionKey) -> Option<Arc<Sessions>> {
+        let mut all = lock(self.sessions.as_ref()?);
+        let sessions = all.get_or_insert_ref(key, || {
+            Arc::new(Sessions {
+                store: Arc::new(ClientSessionMemoryCache::new(TICKETS)),
+                last: Mutex::new(None),
+            })
+        });
+        Some(Arc::clone(sessions))
+    }
+
+    /// Keeps no session with an origin whose certificate is not valid.
+    fn forget(&self, key: Option<&SessionKey>) {
+        if let (Some(sessions), Some(key)) = (&self.sessions, key) {
+            lock(sessions).pop(key);
+        }
+    }
+}
+
+impl Sessions {
+    fn last(&self) -> MutexGuard<'_, Option<Certificate>> {
+        lock(&self.last)
+    }
+}
+
+/// What it guards is whole after every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn has_heard<S: AsyncRead + AsyncWrite + Unpin>(
+    handshake: &tokio_rustls::Connect<Counted<S>>,
+) -> bool {
+    handshake
+        .get_ref()
+        .is_some_and(|stream| stream.received() > 0)
+}
+
+/// What rustls offers by default, post-quantum key exchange first.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider
+        .kx_groups
+        .sort_by_key(|group| group.name() != kx_group::X25519MLKEM768.name());
+    provider
+}
+
+/// The time that the caller gave.
+#[derive(Debug)]
+struct Fixed(UnixTime);
+
+impl TimeProvider for Fixed {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(self.0)
+    }
+}

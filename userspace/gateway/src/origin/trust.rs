@@ -1,0 +1,133 @@
+//! Whom to trust: roots, revocation lists and sluice's own authority, loaded once.
+
+use std::fs;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, TrustAnchor,
+};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+
+use super::algorithms::lenient;
+use super::der::{Reader, SEQUENCE};
+use super::settings::{RevocationMode, Settings, SettingsError, Unknown};
+use super::view::View;
+
+/// Whom to trust.
+#[derive(Debug)]
+pub(super) struct Trust {
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    pub(super) strict: WebPkiSupportedAlgorithms,
+    pub(super) lenient: Vec<&'static dyn SignatureVerificationAlgorithm>,
+    pub(super) crls: Vec<CertRevocationList<'static>>,
+    pub(super) own: Vec<CertificateDer<'static>>,
+    pub(super) revocation: RevocationMode,
+    pub(super) unknown: Unknown,
+}
+
+impl Trust {
+    pub(super) fn load(
+        settings: &Settings,
+        strict: WebPkiSupportedAlgorithms,
+    ) -> Result<Self, SettingsError> {
+        let mut roots = RootCertStore::empty();
+        if settings.system_roots {
+            let loaded = rustls_native_certs::load_native_certs();
+            // A system's bundle may hold one that is of no use here; the others are.
+            let (added, _) = roots.add_parsable_certificates(loaded.certs);
+            if added == 0 {
+                let why: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+                return Err(SettingsError::SystemRoots(why.join(", ")));
+            }
+        }
+        for path in &settings.roots {
+            add_roots(&mut roots, path)?;
+        }
+        for own in &settings.own {
+            let own = View::of(own).ok_or(SettingsError::Own)?;
+            let key = Reader::new(own.key())
+                .enter(SEQUENCE)
+                .ok_or(SettingsError::Own)?;
+            // A gateway whose system trusts its own authority must not: what it minted would be valid.
+            roots
+                .roots
+                .retain(|anchor| anchor.subject_public_key_info.as_ref() != key.rest());
+        }
+        let mut crls = Vec::new();
+        if settings.revocation == RevocationMode::Crl {
+            for path in &settings.crls {
+                crls.extend(read_crls(path)?);
+            }
+            if crls.is_empty() {
+                return Err(SettingsError::NoCrls);
+            }
+        }
+        Ok(Self {
+            anchors: roots.roots,
+            strict,
+            lenient: lenient(&strict),
+            crls,
+            own: settings.own.clone(),
+            revocation: settings.revocation,
+            unknown: settings.unknown,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SettingsError> {
+    fs::read(path).map_err(|source| SettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), SettingsError> {
+    let wrong = |what: String| SettingsError::Roots {
+        path: path.to_owned(),
+        what,
+    };
+    let bytes = read(path)?;
+    let mut count = 0;
+    for root in CertificateDer::pem_slice_iter(&bytes) {
+        count += 1;
+        let root = root.map_err(|error| wrong(format!("block {count} is not PEM: {error}")))?;
+        roots
+            .add(root)
+            .map_err(|error| wrong(format!("certificate {count} is no root: {error}")))?;
+    }
+    match count {
+        0 => Err(wrong("no certificate in it".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+fn read_crls(path: &Path) -> Result<Vec<CertRevocationList<'static>>, SettingsError> {
+    let wrong = |what: String| SettingsError::Crl {
+        path: path.to_owned(),
+        what,
+    };
+    let bytes = read(path)?;
+    let mut lists = Vec::new();
+    if bytes.first() == Some(&SEQUENCE) {
+        lists.push(CertificateRevocationListDer::from(bytes));
+    } else {
+        for list in CertificateRevocationListDer::pem_slice_iter(&bytes) {
+            let number = lists.len() + 1;
+            let list =
+                list.map_err(|error| wrong(format!("block {number} is not PEM: {error}")))?;
+            lists.push(CertificateRevocationListDer::from(list.to_vec()));
+        }
+    }
+    if lists.is_empty() {
+        return Err(wrong("no revocation list in it".to_owned()));
+    }
+    let parse = |(index, list): (usize, &CertificateRevocationListDer<'static>)| {
+        OwnedCertRevocationList::from_der(list)
+            .map(CertRevocationList::from)
+            .map_err(|error| wrong(format!("list {} is of no use: {error}", index + 1)))
+    };
+    lists.iter().enumerate().map(parse).collect()
+}
