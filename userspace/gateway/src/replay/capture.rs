@@ -35,7 +35,7 @@ pub(super) struct Captured {
 #[non_exhaustive]
 pub enum CaptureError {
     /// The file cannot be opened or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: cannot be read", path.display())]
     File {
         /// The file.
         path: PathBuf,

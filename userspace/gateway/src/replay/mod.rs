@@ -67,13 +67,13 @@ pub enum ReplayError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// The kernel programs cannot be loaded or run.
-    #[error("the kernel programs: {0}")]
+    #[error("the kernel programs cannot be loaded or run")]
     Kernel(#[from] sluice_steer::Error),
     /// The configuration's egress section does not fit the kernel's tables.
     #[error(transparent)]
     Policy(#[from] sluice_policy::kernel::KernelError),
     /// A packet could not be judged.
-    #[error("packet {number}: {source}")]
+    #[error("packet {number} cannot be judged")]
     Packet {
         /// The packet's number in the capture, from 1.
         number: u64,

@@ -95,3 +95,23 @@ fn what_the_origin_chose_and_what_was_asked_for_can_be_given() {
         assert_eq!(output.status.code(), Some(2));
     }
 }
+
+#[test]
+fn a_capture_that_is_not_there_is_told_once() {
+    let dir = TempDir::new().unwrap();
+    let config = file(&dir, "p.toml", "[gateway]\nlan = [\"lan0\"]\n");
+    let config = config.to_str().unwrap();
+    let arguments = [
+        "explain",
+        "--config",
+        config,
+        "--capture",
+        "/nowhere/x.pcap",
+    ];
+    let output = sluice(&arguments, "");
+    assert_eq!(
+        stderr(&output),
+        "sluice: /nowhere/x.pcap: cannot be read: No such file or directory (os error 2)\n"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
