@@ -2,7 +2,8 @@
 //!
 //! `captures::` reads real traffic from the folder that `SLUICE_CAPTURES` names, and says so where
 //! there is none. `generated::` makes captures of the same shapes and of many more, and holds every
-//! line of the output to a table; it always runs. `command::` is about everything around the lines.
+//! line of the output to a table; it always runs. `command::` is about everything around the lines, and
+//! `explain::` about the other commands that read captures.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -12,12 +13,13 @@
 )]
 
 mod replay {
+    pub(crate) mod command;
     pub(crate) mod expect;
     pub(crate) mod program;
     pub(crate) mod story;
 
     mod captures;
-    mod command;
+    mod explain;
     mod generated;
 
     /// What the generated capture holds, and what must be said of it.
@@ -31,4 +33,4 @@ mod replay {
     }
 }
 
-use replay::{expect, program, story, tables};
+use replay::{command, expect, program, story, tables};

@@ -22,7 +22,7 @@ use crate::{
 const FORMATS: [Format; 3] = [Format::Classic, Format::ClassicForeign, Format::Ng];
 
 /// A named hello, an SSLv2-format one, a native datagram and NTP.
-fn capture(format: Format) -> Capture {
+pub(crate) fn capture(format: Format) -> Capture {
     let cast = Cast::new(Family::V4);
     let origin = cast.origin(443);
     let client = cast.client();

@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::host::HostName;
 
 /// Methods by which a request is recognised: RFC 9110, PATCH, and those of WebDAV.
-const METHODS: &[&[u8]] = &[
+pub(crate) const METHODS: &[&[u8]] = &[
     b"GET",
     b"HEAD",
     b"POST",
@@ -90,6 +90,11 @@ pub fn is_request_line(bytes: &[u8]) -> bool {
     })
 }
 
+/// Whether bytes end before it shows whether they begin like a request of HTTP/1.
+pub(crate) fn may_become_request_line(bytes: &[u8]) -> bool {
+    METHODS.iter().any(|method| method.starts_with(bytes))
+}
+
 /// The head of the request that a stream begins with, if it ends within `limit` bytes.
 ///
 /// `bytes` is everything the client sent so far. Nothing is remembered between calls, and each
@@ -97,8 +102,7 @@ pub fn is_request_line(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn head(bytes: &[u8], limit: usize) -> Head<'_> {
     if !is_request_line(bytes) {
-        let may_become = METHODS.iter().any(|method| method.starts_with(bytes));
-        return if may_become {
+        return if may_become_request_line(bytes) {
             Head::Incomplete
         } else {
             Head::NotHttp

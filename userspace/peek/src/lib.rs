@@ -10,6 +10,9 @@
 //! that spans records is gathered in a buffer that grows with what arrived, never with what was
 //! announced.
 //!
+//! [`FirstReader`] does the same for first bytes of whatever kind: it answers once they also tell
+//! whether they are those of an application that [`foreign`] knows.
+//!
 //! Where a hello went on untouched, [`ServerHelloReader`] reads the origin's answer in the same
 //! way, judged by the [`Offer`] in the client's bytes: what was [`Chosen`], or [`NoAgreement`] with
 //! the way in which there is none. Whoever relays a hello without understanding all of it must not
@@ -40,6 +43,7 @@ mod no_agreement;
 mod not_tls;
 mod offer;
 pub mod quic;
+mod reader;
 mod record;
 mod server_hello;
 mod version;
@@ -52,6 +56,7 @@ pub use host::{HostName, HostNameError};
 pub use no_agreement::NoAgreement;
 pub use not_tls::NotTls;
 pub use offer::Offer;
+pub use reader::FirstReader;
 pub use record::{End, HelloReader, Peek};
 pub use server_hello::Chosen;
 pub use version::{Version, Versions};

@@ -15,11 +15,25 @@
 mod reference;
 
 use proptest::{prelude::*, test_runner::TestCaseResult};
-use reference::worlds::{flows, mixed, rule_sets, stages};
+use reference::worlds::{flow, mixed, rule_set, stages};
 use sluice_policy::{
     Decision, Fact, FactSet, Facts, Outcome, Outcomes, Policy, Progress, RuleSet, Scratch, Stage,
     Truth,
 };
+
+/// Rules of which at most so many act: every unknown one doubles the ways that are walked.
+const MOST_RULES: usize = 7;
+
+fn rule_sets() -> impl Strategy<Value = RuleSet> {
+    let rule = prop::collection::vec(any::<u8>(), 28);
+    let defaults = prop::collection::vec(any::<u8>(), 2);
+    (defaults, prop::collection::vec(rule, 1..=MOST_RULES))
+        .prop_map(|(defaults, rules)| rule_set(&defaults, &rules))
+}
+
+fn flows() -> impl Strategy<Value = Facts<'static>> {
+    prop::collection::vec(any::<u8>(), 40).prop_map(|tape| flow(&tape))
+}
 
 fn config() -> ProptestConfig {
     let cases = std::env::var("SLUICE_LAW_CASES")

@@ -12,17 +12,23 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use sluice_policy::{Decision, Facts, NotNegotiated, Policy, Scratch, Stage, Tls};
 
+use super::replay::Sides;
 use crate::{
     config::Config,
     explain::{
         Given,
         answer::{decide, reason_of, rule_of},
+        capture,
         changes::{Change, changes},
         concluded,
         given::{Address, Field, Text, Texts, Time},
         witness,
     },
+    replay::{FlowRecord, Seen, Topology, is_capture},
 };
+
+/// What is wrong with sides where there is no capture.
+const SIDES: &str = "--lan and --gateway tell the sides of a capture: name one by --flows";
 
 /// Changed flows that are made up and told.
 const MOST_TOLD: usize = 20;
@@ -33,20 +39,24 @@ const MOST_TOLD: usize = 20;
     after_help = "Says which rules, defaults, groups, lists, users and schedules are different, and \
 tries flows that are made from the values in the rules that are. That they show no difference is no \
 proof that there is none. With --flows it also tries flows that have been seen: access records, or \
-facts as `sluice explain --facts` reads them, one JSON object a line.\n\n\
+facts as `sluice explain --facts` reads them, one JSON object a line, or those of a capture, pcap or \
+pcapng, which either policy's kernel programs judge first. A capture needs root.\n\n\
 Exit status: 0 nothing changes, 1 something changes, 2 a file cannot be understood.\n\n\
 Examples:\n  \
 sluice diff /etc/sluice/sluice.toml new.toml\n  \
-sluice diff old.toml new.toml --flows access.jsonl --json"
+sluice diff old.toml new.toml --flows access.jsonl --json\n  \
+sluice diff old.toml new.toml --flows skype.pcap --lan 192.168.1.0/24"
 )]
 pub struct Args {
     /// The configuration that is used
     old: PathBuf,
     /// The configuration that would be
     new: PathBuf,
-    /// Flows to decide by both, one JSON object a line; "-": standard input
+    /// Flows to decide by both, one JSON object a line, or a capture; "-": lines of standard input
     #[arg(long, value_name = "FILE")]
     flows: Option<PathBuf>,
+    #[command(flatten)]
+    sides: Sides,
     /// One JSON object a line: the changes, then the flows, then a summary
     #[arg(long)]
     json: bool,
@@ -86,6 +96,26 @@ impl Made {
             rule: rule_of(policy, &decision).map(str::to_owned),
             reason: reason_of(&decision),
         }
+    }
+
+    /// What becomes of a flow of a capture.
+    fn of_seen(config: &Config, flow: &FlowRecord, scratch: &mut Scratch) -> Option<Self> {
+        let (verdict, reason) = flow.kernel?;
+        if flow.is_steered() {
+            return Some(Self::of(
+                &config.policy,
+                &flow.facts(&config.policy),
+                scratch,
+            ));
+        }
+        Some(Self {
+            outcome: Some(verdict.name()),
+            stage: Stage::Packet.name(),
+            possible: Vec::new(),
+            next: None,
+            rule: None,
+            reason: Some(reason.name()),
+        })
     }
 
     /// Whether a flow fares differently: the same outcome by another rule is no difference, but that
@@ -190,6 +220,7 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
         old,
         new,
         flows: seen,
+        sides,
         json,
     } = args;
     let mut both = Both {
@@ -209,12 +240,13 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
     let (tried, found) = made_up(&mut both, &changes, json, &mut out)?;
     let seen = match seen {
         Some(path) => {
-            let seen = flows(&mut both, &path, json, &mut out);
+            let seen = flows(&mut both, &path, sides, json, &mut out);
             // What was found up to a mistake is worth having.
             out.flush()?;
             Some(seen?)
         }
-        None => None,
+        None if sides.are_unnamed() => None,
+        None => anyhow::bail!("{SIDES}"),
     };
     if json {
         let summary = serde_json::json!({ "summary": {
@@ -289,6 +321,7 @@ fn made_up(
 fn flows(
     both: &mut Both,
     path: &Path,
+    sides: Sides,
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<(usize, usize)> {
@@ -299,6 +332,16 @@ fn flows(
         let file = File::open(path).with_context(|| format!("{name}: cannot be read"))?;
         Box::new(BufReader::new(file))
     };
+    let begin = source.fill_buf();
+    let begin = begin.with_context(|| format!("{name}: cannot be read"))?;
+    if begin.first_chunk().is_some_and(|magic| is_capture(*magic)) {
+        anyhow::ensure!(
+            name != "-",
+            "-: a capture is not read from standard input: name its file"
+        );
+        return captured(both, path, &sides.into(), json, out);
+    }
+    anyhow::ensure!(sides.are_unnamed(), "{SIDES}");
     let (mut line, mut number, mut count, mut changed) = (String::new(), 0_u64, 0, 0);
     loop {
         line.clear();
@@ -325,6 +368,37 @@ fn flows(
             tell(text, &old, &new, json, out)?;
         }
     }
+}
+
+/// Tries the flows of a capture that somebody judges; how many, and how many fare differently.
+fn captured(
+    both: &mut Both,
+    path: &Path,
+    topology: &Topology,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<(usize, usize)> {
+    let old = capture::flows(path, &both.old, topology)?;
+    let new = capture::flows(path, &both.new, topology)?;
+    let (mut count, mut changed) = (0, 0);
+    let [one, two] = &mut both.scratch;
+    // Which packets are a flow does not hang on a configuration.
+    for (number, (old, new)) in (1..).zip(old.iter().zip(&new)) {
+        let made = (
+            Made::of_seen(&both.old, old, one),
+            Made::of_seen(&both.new, new, two),
+        );
+        let (Some(before), Some(after)) = made else {
+            continue;
+        };
+        count += 1;
+        if before.differs(&after) {
+            changed += 1;
+            let seen = serde_json::to_string(&Seen::of(old, Some(number)))?;
+            tell(&seen, &before, &after, json, out)?;
+        }
+    }
+    Ok((count, changed))
 }
 
 fn tell(flow: &str, old: &Made, new: &Made, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {

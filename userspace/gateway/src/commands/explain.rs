@@ -11,10 +11,11 @@ use std::{
 use anyhow::Context as _;
 use sluice_policy::{NotNegotiated, Scratch, UrlParts};
 
+use super::replay::Sides;
 use crate::{
     config::Config,
     explain::{
-        self, Answer, Given, concluded,
+        self, Answer, Given, capture, concluded,
         given::{Address, Field, Fields, Text, Texts, Time},
         text,
     },
@@ -25,16 +26,21 @@ use crate::{
 #[command(
     after_help = "What is not named and belongs to the stage, or to an earlier one, is absent. \
 Without --stage it is the deepest stage of which something is named; --host stands for a genuine \
-ClientHello unless --tls or --application says something else, and --url for a request of such a \
-flow. Who the client is comes from the configuration, unless --user says it.\n\n\
+ClientHello unless --tls or --application says something else, --tls-version-chosen for one that an \
+origin agreed to, and --url for a request of such a flow. Who the client is comes from the configuration, unless --user says it.\n\n\
 With --facts every line is one flow: a JSON object of facts by name, such as\n\
 {\"client\":\"10.20.4.7\",\"host\":\"www.example.com\",\"tls\":\"hello\",\"stage\":\"hello\"}\n\n\
-Exit status: 0 answered, decided or not; 2 the configuration or a fact cannot be understood.\n\n\
+With --capture the facts are those of a flow of packets, as `sluice replay` reads them: whether the \
+kernel programs hand it to the daemon, ends and time of its first packet, what the client sent first, \
+and what the origin answered. Needs root.\n\n\
+Exit status: 0 answered, decided or not; 2 the configuration, a fact or the capture cannot be \
+understood, or there is no such flow.\n\n\
 Examples:\n  \
 sluice explain --config sluice.toml --client 10.20.4.7 --host www.example.com\n  \
 sluice explain --config sluice.toml --url https://mail.example.com/upload --group staff\n  \
 sluice explain --config sluice.toml --tls sslv2-hello --json\n  \
-sluice explain --config sluice.toml --facts flows.jsonl --json"
+sluice explain --config sluice.toml --facts flows.jsonl --json\n  \
+sluice explain --config sluice.toml --capture skype.pcap --flow 12"
 )]
 pub struct Args {
     /// The configuration whose policy is asked
@@ -43,6 +49,14 @@ pub struct Args {
     /// Facts of many flows, one JSON object a line; "-": standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = NAMED)]
     facts: Option<PathBuf>,
+    /// Packets of a flow, pcap or pcapng; lists the flows where there are several
+    #[arg(long, value_name = "FILE", conflicts_with_all = NAMED, conflicts_with = "facts")]
+    capture: Option<PathBuf>,
+    /// The number of the capture's flow that is explained, from 1, in the order of first packets
+    #[arg(long = "flow", value_name = "NUMBER", requires = "capture")]
+    number: Option<usize>,
+    #[command(flatten)]
+    sides: Sides,
     /// One JSON object a flow
     #[arg(long)]
     json: bool,
@@ -50,8 +64,8 @@ pub struct Args {
     flow: Flow,
 }
 
-/// Arguments that `--facts` replaces.
-const NAMED: [&str; 27] = [
+/// Arguments that `--facts` and `--capture` replace.
+const NAMED: [&str; 31] = [
     "client",
     "user",
     "group",
@@ -60,10 +74,13 @@ const NAMED: [&str; 27] = [
     "connect_port",
     "connect_user_agent",
     "host",
+    "host_is_ip",
+    "host_mismatch",
     "destination",
     "port",
     "tls",
     "tls_version",
+    "tls_version_chosen",
     "alpn",
     "ja4",
     "ech",
@@ -71,6 +88,7 @@ const NAMED: [&str; 27] = [
     "certificate",
     "issuer",
     "client_certificate",
+    "inspected",
     "url",
     "method",
     "header",
@@ -108,6 +126,12 @@ struct Flow {
     /// The server name
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    /// Whether the client asked for an address instead of a name
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    host_is_ip: Option<bool>,
+    /// Whether CONNECT and hello name different servers
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    host_mismatch: Option<bool>,
     /// The address that the client dialled
     #[arg(long, visible_alias = "dst", value_name = "ADDR")]
     destination: Option<IpAddr>,
@@ -120,6 +144,9 @@ struct Flow {
     /// A version that the hello offers, such as "1.2"; repeatable
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     tls_version: Vec<String>,
+    /// The version that the origin chose, such as "1.3"
+    #[arg(long, value_name = "VERSION")]
+    tls_version_chosen: Option<String>,
     /// An application protocol that the hello offers; repeatable
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     alpn: Vec<String>,
@@ -141,6 +168,9 @@ struct Flow {
     /// Whether the origin asks for a client certificate
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     client_certificate: Option<bool>,
+    /// Whether the request was read by decrypting
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    inspected: Option<bool>,
     /// The URL of a request
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -192,9 +222,9 @@ impl Flow {
             groups: several(&self.group),
             headers: Field::Unnamed,
             host: named(&self.host),
-            host_is_ip: Field::Unnamed,
-            host_mismatch: Field::Unnamed,
-            inspected: Field::Unnamed,
+            host_is_ip: self.host_is_ip.into(),
+            host_mismatch: self.host_mismatch.into(),
+            inspected: self.inspected.into(),
             issuer: named(&self.issuer),
             ja4: named(&self.ja4),
             listener: named(&self.listener),
@@ -204,7 +234,7 @@ impl Flow {
             time: self.time.into(),
             tls: named(&self.tls),
             tls_version: several(&self.tls_version),
-            tls_version_chosen: Field::Unnamed,
+            tls_version_chosen: named(&self.tls_version_chosen),
             url: named(&self.url),
             user: named(&self.user),
             user_agent: named(&self.user_agent),
@@ -217,7 +247,8 @@ impl Flow {
                     .collect(),
             ));
         }
-        let mut state = "hello";
+        let chosen = given.tls_version_chosen.is_named();
+        let mut state = if chosen { "negotiated" } else { "hello" };
         if let Some(url) = self.url.as_deref().filter(|url| url.contains("://")) {
             let parts = UrlParts::split(url);
             if !given.host.is_named() {
@@ -237,7 +268,8 @@ impl Flow {
         if given.application.is_named() {
             state = NotNegotiated::NotTls.name();
         }
-        if !given.tls.is_named() && (given.host.is_named() || given.application.is_named()) {
+        let implied = given.host.is_named() || given.application.is_named() || chosen;
+        if !given.tls.is_named() && implied {
             given.tls = Field::Is(borrowed(state));
         }
         given
@@ -271,9 +303,16 @@ fn answer(args: Args) -> anyhow::Result<()> {
     let Args {
         config,
         facts,
+        capture,
+        number,
+        sides,
         json,
         flow,
     } = args;
+    anyhow::ensure!(
+        capture.is_some() || sides.are_unnamed(),
+        "--lan and --gateway tell the sides of a capture: name it by --capture"
+    );
     let config = Config::load(&config)?;
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if let Some(path) = facts {
@@ -295,6 +334,16 @@ fn answer(args: Args) -> anyhow::Result<()> {
         // The answers up to a mistake are worth having.
         out.flush()?;
         return done;
+    }
+    if let Some(file) = capture {
+        let flows = capture::flows(&file, &config, &sides.into())?;
+        let chosen = capture::chosen(&file, &flows, number)?;
+        match chosen.and_then(|number| Some((number, flows.get(number - 1)?))) {
+            Some((number, flow)) => capture::explain(&config, flow, number, json, &mut out)?,
+            None => capture::list(&flows, json, &mut out)?,
+        }
+        out.flush()?;
+        return Ok(());
     }
     let given = flow.given();
     let prepared = given

@@ -12,7 +12,7 @@ use sluice_policy::Net;
 
 use crate::{
     config::Config,
-    replay::{self, Topology},
+    replay::{self, Told, Topology},
 };
 
 /// The origin's recipe.
@@ -33,15 +33,43 @@ pub struct Args {
     /// The configuration whose policy is tried [default: the shipped Skype recipe]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Addresses behind the gateway; repeatable [default: private and unique-local ranges]
-    #[arg(long, value_name = "CIDR")]
-    lan: Vec<Net>,
-    /// An address of the gateway's own; repeatable
-    #[arg(long, value_name = "ADDR")]
-    gateway: Vec<IpAddr>,
+    #[command(flatten)]
+    sides: Sides,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// Which addresses of a capture stand where.
+#[derive(clap::Args)]
+pub(super) struct Sides {
+    /// Addresses of a capture behind the gateway; repeatable [default: private and unique-local
+    /// ranges]
+    #[arg(long, value_name = "CIDR")]
+    lan: Vec<Net>,
+    /// An address of a capture that is the gateway's own; repeatable
+    #[arg(long, value_name = "ADDR")]
+    gateway: Vec<IpAddr>,
+}
+
+impl Sides {
+    /// Whether nothing is said of them.
+    pub(super) const fn are_unnamed(&self) -> bool {
+        self.lan.is_empty() && self.gateway.is_empty()
+    }
+}
+
+impl From<Sides> for Topology {
+    fn from(sides: Sides) -> Self {
+        Self {
+            lan: if sides.lan.is_empty() {
+                Self::private_lan()
+            } else {
+                sides.lan
+            },
+            gateway: sides.gateway,
+        }
+    }
 }
 
 /// Runs the command.
@@ -54,20 +82,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => Config::load(path)?,
         None => Config::parse(RECIPE, "examples/skype.toml")?,
     };
-    let lan = if args.lan.is_empty() {
-        Topology::private_lan()
-    } else {
-        args.lan
-    };
-    let topology = Topology {
-        lan,
-        gateway: args.gateway,
-    };
-    let flows = replay::replay(&args.file, config, topology)?;
+    let flows = replay::replay(&args.file, &config, &args.sides.into())?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for flow in &flows {
         let line = if args.json {
-            replay::json(flow)
+            serde_json::to_string(&Told::of(flow, None))?
         } else {
             replay::line(flow)
         };

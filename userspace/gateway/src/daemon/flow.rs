@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_abi::Reason;
-use sluice_peek::{NotTls, foreign};
+use sluice_peek::{End as PeekEnd, FirstReader, foreign};
 use sluice_policy::{BlockKind, Decided, Decision, Outcome, RuleId, Stage};
 use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
@@ -171,11 +171,9 @@ impl<'a> Flow<'a> {
         self.peeked = self.began.elapsed();
         self.worker.metrics.peek.note(self.peeked);
         let gone = first.is_err();
-        let first = first.unwrap_or(First::NotTls(if bytes.is_empty() {
-            NotTls::Silent
-        } else {
-            NotTls::Truncated
-        }));
+        // What came before the reset may tell already that it is no TLS.
+        let reset = || FirstReader::new(limits.hello).finish(bytes, PeekEnd::Eof);
+        let first = first.unwrap_or_else(|_| First::NotTls(reset()));
         let is_hello = matches!(first, First::Hello(_));
         if !is_hello {
             self.learn().application = foreign::application(bytes);

@@ -17,7 +17,7 @@ pub mod limits;
 pub mod metrics;
 mod peek;
 pub mod record;
-mod reload;
+pub mod reload;
 mod run;
 pub mod worker;
 

@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sluice_peek::{End, Hello, HelloReader, NotTls, Peek};
+use sluice_peek::{End, FirstReader, Hello, NotTls, Peek};
 use sluice_splice::try_receive;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +21,8 @@ pub(crate) enum First {
     NotTls(NotTls),
 }
 
-/// Reads until the ClientHello is whole, or cannot become one, or its time is over.
+/// Reads until the ClientHello is whole, or the bytes cannot become one and tell an application or
+/// none, or their time is over.
 ///
 /// The bytes are taken out of the socket into `bytes`, so that a hello larger than the socket's
 /// buffer is no obstacle. Both deadlines are absolute: a byte now and then buys nothing. A client
@@ -31,7 +32,7 @@ pub(crate) async fn read_first(
     bytes: &mut BytesMut,
     limits: &Limits,
 ) -> io::Result<First> {
-    let mut reader = HelloReader::new(limits.hello);
+    let mut reader = FirstReader::new(limits.hello);
     let mut deadline = Instant::now() + limits.silent_timeout;
     loop {
         let read = match timeout_at(deadline, read_some(client, bytes)).await {

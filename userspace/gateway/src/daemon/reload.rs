@@ -3,23 +3,27 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use sluice_steer::Steering;
+use sluice_policy::kernel::KernelPolicy;
 
 use super::worker::Shared;
 use crate::config::Config;
 
-/// Reads the file and puts it into force, in the kernel first; returns what is in force now.
+/// Reads the file and puts it into force, in the kernel first, to which `publish` hands its part;
+/// returns what is in force now. Flows that begin meanwhile are served by what was in force.
 ///
 /// # Errors
 ///
 /// The file has mistakes, changes what only a restart can change, or the kernel refuses it. What
 /// was in force stays in force then.
-pub(super) fn reload(
+pub fn reload<E>(
     file: &Path,
     before: &Config,
     shared: &Shared,
-    steering: &Steering,
-) -> anyhow::Result<Config> {
+    publish: impl FnOnce(&KernelPolicy) -> Result<u32, E>,
+) -> anyhow::Result<Config>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
     let config = Config::reload(file, before)?;
     let fixed = changed(before, &config);
     if !fixed.is_empty() {
@@ -33,9 +37,7 @@ pub(super) fn reload(
     let policy = config
         .kernel_policy(1)
         .context("the kernel's part of the policy")?;
-    steering
-        .publish(&policy)
-        .context("the kernel's part of the policy")?;
+    publish(&policy).context("the kernel's part of the policy")?;
     shared.current.replace(generation);
     Ok(config)
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_abi::{Reason, Verdict};
+use sluice_policy::kernel::KernelPolicy;
 use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
 use sluice_steer::{KernelLog, StartOptions, Steering};
 use tokio::runtime::{Builder, LocalOptions};
@@ -163,7 +164,8 @@ impl Daemon<'_> {
     fn reload(&mut self) {
         let shared = &self.sources.shared;
         let [taken, refused] = &*self.sources.reloads;
-        match reload(self.file, &self.config, shared, &self.steering) {
+        let publish = |policy: &KernelPolicy| self.steering.publish(policy);
+        match reload(self.file, &self.config, shared, publish) {
             Ok(config) => {
                 self.config = config;
                 taken.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What a policy says of facts that somebody gives: shared by `explain`, `diff` and `decrypts`.
 
 pub mod answer;
+pub mod capture;
 pub mod changes;
 pub mod given;
 pub mod text;

@@ -35,7 +35,7 @@ pub(super) struct Captured {
 #[non_exhaustive]
 pub enum CaptureError {
     /// The file cannot be opened or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: cannot be read", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -86,6 +86,19 @@ enum Reader {
     Next(Box<PcapNgReader<BufReader<File>>>),
 }
 
+/// The type of the block that a pcapng file begins with, the same in either byte order.
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+
+/// Whether a file that begins with these bytes is a capture: pcap of either byte order, of
+/// microseconds or nanoseconds, or pcapng.
+#[must_use]
+pub const fn is_capture(magic: [u8; 4]) -> bool {
+    matches!(
+        u32::from_be_bytes(magic),
+        SECTION_HEADER | 0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1
+    )
+}
+
 /// Opens a capture.
 ///
 /// # Errors
@@ -105,13 +118,12 @@ pub(super) fn open(path: &Path) -> Result<Packets, CaptureError> {
     };
     file.rewind().map_err(failed)?;
     let unknown = |_| CaptureError::Format(path.to_owned());
+    if is_short || !is_capture(magic) {
+        return Err(CaptureError::Format(path.to_owned()));
+    }
     let reader = match u32::from_be_bytes(magic) {
-        _ if is_short => return Err(CaptureError::Format(path.to_owned())),
-        0x0a0d_0d0a => Reader::Next(Box::new(PcapNgReader::new(file).map_err(unknown)?)),
-        0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 => {
-            Reader::Classic(Box::new(PcapReader::new(file).map_err(unknown)?))
-        }
-        _ => return Err(CaptureError::Format(path.to_owned())),
+        SECTION_HEADER => Reader::Next(Box::new(PcapNgReader::new(file).map_err(unknown)?)),
+        _ => Reader::Classic(Box::new(PcapReader::new(file).map_err(unknown)?)),
     };
     Ok(Packets {
         path: path.to_owned(),

@@ -1,14 +1,9 @@
 //! The flows of a capture, and what became of them.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use sluice_abi::{FlowEntry, Hook, Reason, Verdict, flow::FragmentEntry};
 use sluice_peek::NotTls;
-use sluice_policy::{BlockKind, Decision, Facts, Outcome, Scratch, Stage};
 use sluice_programs::{
     Packet,
     parse::{protocol, tcp},
@@ -20,63 +15,15 @@ use super::{
     answer::Answers,
     capture::Captured,
     frame::{self, Frame, Outline, Part},
+    record::{FlowRecord, Known, Side},
     stream::{First, Stream},
 };
-use crate::{
-    config::Config,
-    facts::{self, Answered},
-};
+use crate::config::Config;
 
 /// Least bytes that BPF_PROG_TEST_RUN takes of any frame, of an IPv4 and of an IPv6 frame.
 const LEAST: usize = 14;
 const LEAST_V4: usize = 34;
 const LEAST_V6: usize = 54;
-
-/// Who began a flow.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Side {
-    /// Somebody behind the gateway.
-    Client,
-    /// Somebody else.
-    Remote,
-}
-
-/// What the daemon would have done.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Judged {
-    /// What becomes of the flow; `None` where that hangs on an answer of the origin's that the
-    /// capture does not hold.
-    pub outcome: Option<Outcome>,
-    /// The rule that decides; `None` for a default, and where nothing is decided.
-    pub rule: Option<String>,
-}
-
-/// One flow of a capture.
-#[derive(Clone, Debug)]
-pub struct FlowRecord {
-    /// Transport protocol number.
-    pub protocol: u8,
-    /// The initiator's address.
-    pub src: IpAddr,
-    /// The initiator's port, for protocols that have ports.
-    pub sport: Option<u16>,
-    /// The other side's address.
-    pub dst: IpAddr,
-    /// The other side's port.
-    pub dport: Option<u16>,
-    /// Which side the initiator is on.
-    pub initiator: Side,
-    /// Packets of either direction.
-    pub packets: u64,
-    /// What the kernel programs said of the first packet that crosses the LAN device; `None` where
-    /// none does.
-    pub kernel: Option<(Verdict, Reason)>,
-    /// What the client's first bytes are; `None` where the flow is not TCP, and where they are not
-    /// in the capture.
-    pub first: Option<First>,
-    /// What the daemon would have done with a steered flow, if it would have met it.
-    pub judged: Option<Judged>,
-}
 
 /// One end of a flow.
 type End = (IpAddr, Option<u16>);
@@ -122,7 +69,6 @@ struct Datagram {
 
 struct Flow {
     record: FlowRecord,
-    began: Duration,
     seen: Duration,
     begun_by_syn: bool,
     replied: bool,
@@ -289,8 +235,9 @@ impl<'a> Flows<'a> {
     }
 
     fn is_steered(&self, index: usize) -> bool {
-        let kernel = self.flows.get(index).and_then(|flow| flow.record.kernel);
-        matches!(kernel, Some((Verdict::Steer, _)))
+        self.flows
+            .get(index)
+            .is_some_and(|flow| flow.record.is_steered())
     }
 
     /// The flow of a packet, new where it is the first or reopens an ended one.
@@ -323,9 +270,9 @@ impl<'a> Flows<'a> {
                 packets: 0,
                 kernel: None,
                 first: None,
+                known: Known::begun(self.clock),
                 judged: None,
             },
-            began: self.clock,
             seen: self.clock,
             begun_by_syn: false,
             replied: false,
@@ -473,108 +420,19 @@ impl Flow {
 
     fn finish(self, config: &Config, clock: Duration) -> FlowRecord {
         let mut record = self.record;
-        let server_spoke = self.server_spoke;
         let mut met = false;
-        let mut further = Further {
-            began: self.began,
-            ..Further::default()
-        };
         if let Some((_, stream)) = self.stream {
-            further.application = stream.application();
-            further.answered = self.answers.finish(stream.offer());
+            record.known.application = stream.application();
+            record.known.answered = self.answers.finish(stream.offer());
             (record.first, met) = stream.finish(clock, config.steer.hello_timeout);
         }
-        if met && server_spoke && matches!(record.first, Some(First::Nothing)) {
+        if met && self.server_spoke && matches!(record.first, Some(First::Nothing)) {
             record.first = Some(First::NotTls(NotTls::ServerFirst));
         }
         // Where no connection begins, the listener's kernel answers and the daemon sees nothing.
-        if met && matches!(record.kernel, Some((Verdict::Steer, _))) {
-            record.judged = judge(&record, &further, config);
-        }
+        record.known.met = met && record.is_steered();
+        record.judged = record.judge(&config.policy);
         record
-    }
-}
-
-/// What the daemon would know of a flow beside its record.
-#[derive(Default)]
-struct Further {
-    /// Time of its first packet, since 1970.
-    began: Duration,
-    /// The application that the client's first bytes show.
-    application: Option<&'static str>,
-    /// What the origin answers to a genuine hello.
-    answered: Option<Answered>,
-}
-
-/// What the daemon decides: the same policy, the same facts, no deeper than it must look.
-fn judge(record: &FlowRecord, further: &Further, config: &Config) -> Option<Judged> {
-    let policy = &config.policy;
-    let (client, destination, port) = match record.initiator {
-        Side::Client => (record.src, record.dst, record.dport?),
-        Side::Remote => (record.dst, record.src, record.sport?),
-    };
-    let time = i64::try_from(further.began.as_secs()).unwrap_or(i64::MAX);
-    let opened = facts::opened(policy, client, destination, port, time);
-    let other = |why| facts::of_not_tls(opened, why, further.application);
-    let first = record.first.as_ref()?;
-    let greeted = match first {
-        First::Hello(hello) => facts::of_hello(opened, hello),
-        First::NotTls(why) => other(*why),
-        First::EmptyRecordAlone => other(NotTls::ZeroLengthRecord),
-        // A client that sends nothing is told apart from one that is slow when its time is up.
-        First::Nothing => other(NotTls::Silent),
-    };
-    let mut scratch = Scratch::default();
-    let decide = |facts: &Facts<'_>, scratch: &mut Scratch| match policy.decide(facts, scratch) {
-        Decision::Decided(decided) => Ok(Judged {
-            outcome: Some(possible(decided.outcome)),
-            rule: decided
-                .cause
-                .rule()
-                .and_then(|id| policy.rule(id))
-                .map(|rule| rule.name.to_string()),
-        }),
-        Decision::Undecided(undecided) => Err(undecided.next),
-    };
-    let mut judged = decide(&greeted, &mut scratch);
-    if matches!(first, First::Hello(_))
-        && matches!(judged, Err(Some(Stage::ServerHello | Stage::Certificate)))
-    {
-        let Some(answered) = further.answered else {
-            // Whatever the answer would have been: where every way is a block, it is one.
-            let block = Outcome::Block(BlockKind::Alert);
-            let blocks = match policy.weigh(&greeted, &mut scratch) {
-                Decision::Decided(decided) => possible(decided.outcome).is_block(),
-                Decision::Undecided(undecided) => undecided
-                    .possible
-                    .iter()
-                    .all(|outcome| possible(outcome).is_block()),
-            };
-            return Some(Judged {
-                outcome: blocks.then_some(block),
-                rule: None,
-            });
-        };
-        let answered = facts::of_answer(greeted, answered);
-        judged = decide(&answered, &mut scratch);
-        if matches!(judged, Err(Some(Stage::Certificate))) {
-            judged = decide(&facts::without_certificate(answered), &mut scratch);
-        }
-    }
-    // A flow that hangs on what cannot be known is blocked.
-    Some(judged.unwrap_or(Judged {
-        outcome: Some(Outcome::Block(BlockKind::Alert)),
-        rule: None,
-    }))
-}
-
-/// What an outcome comes to, as long as nothing is decrypted and no page is shown.
-const fn possible(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted => {
-            Outcome::Block(BlockKind::Alert)
-        }
-        outcome => outcome,
     }
 }
 
@@ -586,12 +444,4 @@ const fn datagram(outline: &Outline, part: Part) -> DatagramKey {
         0
     };
     (outline.src, outline.dst, part.id, protocol)
-}
-
-/// An end as people write it.
-pub(super) fn show(addr: IpAddr, port: Option<u16>) -> String {
-    match port {
-        Some(port) => SocketAddr::new(addr, port).to_string(),
-        None => addr.to_string(),
-    }
 }

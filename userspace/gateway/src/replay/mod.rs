@@ -14,6 +14,7 @@ mod answer;
 mod capture;
 mod flows;
 mod frame;
+mod record;
 mod report;
 mod stream;
 
@@ -22,9 +23,9 @@ use std::{net::IpAddr, path::Path};
 use sluice_policy::Net;
 use sluice_steer::{AddressKind, LinkType, TestBench};
 
-pub use capture::CaptureError;
-pub use flows::{FlowRecord, Side};
-pub use report::{json, line};
+pub use capture::{CaptureError, is_capture};
+pub use record::{FlowRecord, Judged, Known, Side};
+pub use report::{Seen, Told, line};
 
 use crate::config::Config;
 
@@ -66,13 +67,13 @@ pub enum ReplayError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// The kernel programs cannot be loaded or run.
-    #[error("the kernel programs: {0}")]
+    #[error("the kernel programs cannot be loaded or run")]
     Kernel(#[from] sluice_steer::Error),
     /// The configuration's egress section does not fit the kernel's tables.
     #[error(transparent)]
     Policy(#[from] sluice_policy::kernel::KernelError),
     /// A packet could not be judged.
-    #[error("packet {number}: {source}")]
+    #[error("packet {number} cannot be judged")]
     Packet {
         /// The packet's number in the capture, from 1.
         number: u64,
@@ -96,20 +97,22 @@ pub enum ReplayError {
 /// they need root and a kernel from 6.6 on.
 pub fn replay(
     path: &Path,
-    config: Config,
-    topology: Topology,
+    config: &Config,
+    topology: &Topology,
 ) -> Result<Vec<FlowRecord>, ReplayError> {
     let packets = capture::open(path)?;
     // A namespace belongs to a thread, so this one ends with it.
-    let thread = std::thread::Builder::new()
-        .name("replay".to_owned())
-        .spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| ReplayError::Namespace(errno.into()))?;
-            run(packets, &config, &topology)
-        });
-    let thread = thread.map_err(ReplayError::Namespace)?;
-    thread.join().map_err(|_| ReplayError::Broken)?
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("replay".to_owned())
+            .spawn_scoped(scope, move || {
+                nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+                    .map_err(|errno| ReplayError::Namespace(errno.into()))?;
+                run(packets, config, topology)
+            });
+        let thread = thread.map_err(ReplayError::Namespace)?;
+        thread.join().map_err(|_| ReplayError::Broken)?
+    })
 }
 
 fn run(

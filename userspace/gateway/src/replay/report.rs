@@ -1,18 +1,23 @@
 //! A flow as a line for people, and as JSON.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde::Serialize;
 use sluice_peek::NotTls;
 use sluice_policy::Outcome;
 use sluice_programs::parse::protocol;
 
 use super::{
-    flows::{FlowRecord, Judged, Side, show},
+    record::{FlowRecord, Judged, Side},
     stream::First,
 };
 use crate::config::protocol_name;
 
+/// Which flow it is.
 #[derive(Serialize)]
-struct Json<'a> {
+struct Which {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<usize>,
     proto: String,
     src: String,
     sport: Option<u16>,
@@ -20,11 +25,68 @@ struct Json<'a> {
     dport: Option<u16>,
     initiator: &'static str,
     packets: u64,
+}
+
+impl Which {
+    fn of(flow: &FlowRecord, number: Option<usize>) -> Self {
+        Self {
+            number,
+            proto: name(flow.protocol),
+            src: flow.src.to_string(),
+            sport: flow.sport,
+            dst: flow.dst.to_string(),
+            dport: flow.dport,
+            initiator: flow.initiator.name(),
+            packets: flow.packets,
+        }
+    }
+}
+
+/// What a capture shows of a flow, without what anybody makes of it.
+#[derive(Serialize)]
+pub struct Seen {
+    #[serde(flatten)]
+    which: Which,
+    tls: Option<Tls>,
+}
+
+impl Seen {
+    /// A flow, with its number among those of the capture, from 1, where that is to be told.
+    #[must_use]
+    pub fn of(flow: &FlowRecord, number: Option<usize>) -> Self {
+        Self {
+            which: Which::of(flow, number),
+            tls: flow.first.as_ref().map(tls),
+        }
+    }
+}
+
+/// A flow as a replay tells it.
+#[derive(Serialize)]
+pub struct Told<'a> {
+    #[serde(flatten)]
+    which: Which,
     kernel: Option<&'static str>,
     reason: Option<&'static str>,
     tls: Option<Tls>,
     verdict: Option<&'static str>,
     rule: Option<&'a str>,
+}
+
+impl<'a> Told<'a> {
+    /// A flow, with its number as [`Seen::of`] has it.
+    #[must_use]
+    pub fn of(flow: &'a FlowRecord, number: Option<usize>) -> Self {
+        let judged = flow.judged.as_ref();
+        Self {
+            which: Which::of(flow, number),
+            kernel: flow.kernel.map(|(verdict, _)| verdict.name()),
+            reason: flow.kernel.map(|(_, reason)| reason.name()),
+            tls: flow.first.as_ref().map(tls),
+            verdict: judged.map(|judged| verdict(judged.outcome)),
+            rule: judged.and_then(|judged| judged.rule.as_deref()),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -96,30 +158,6 @@ const fn verdict(outcome: Option<Outcome>) -> &'static str {
     }
 }
 
-/// The flow as one JSON object, without a line end.
-#[must_use]
-pub fn json(flow: &FlowRecord) -> String {
-    let json = Json {
-        proto: name(flow.protocol),
-        src: flow.src.to_string(),
-        sport: flow.sport,
-        dst: flow.dst.to_string(),
-        dport: flow.dport,
-        initiator: flow.initiator.name(),
-        packets: flow.packets,
-        kernel: flow.kernel.map(|(verdict, _)| verdict.name()),
-        reason: flow.kernel.map(|(_, reason)| reason.name()),
-        tls: flow.first.as_ref().map(tls),
-        verdict: flow.judged.as_ref().map(|judged| verdict(judged.outcome)),
-        rule: flow
-            .judged
-            .as_ref()
-            .and_then(|judged| judged.rule.as_deref()),
-    };
-    // Strings, numbers and booleans always serialise.
-    serde_json::to_string(&json).unwrap_or_default()
-}
-
 /// The flow as one line of text: protocol, ends, packets, what the kernel said, what the client
 /// sent first, what the daemon would have decided.
 #[must_use]
@@ -164,4 +202,12 @@ fn described(first: &First) -> String {
         text.push_str(" (ech)");
     }
     text
+}
+
+/// An end as people write it.
+fn show(addr: IpAddr, port: Option<u16>) -> String {
+    match port {
+        Some(port) => SocketAddr::new(addr, port).to_string(),
+        None => addr.to_string(),
+    }
 }

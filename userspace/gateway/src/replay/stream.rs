@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use sluice_peek::{End, Hello, HelloReader, NotTls, Offer, Peek, foreign};
+use sluice_peek::{End, FirstReader, Hello, NotTls, Offer, Peek, foreign};
 
 /// Bytes beyond the hello limit that wait for a gap to close.
 const SLACK: usize = 1 << 20;
@@ -36,7 +36,7 @@ pub(super) struct Stream {
     bytes: Vec<u8>,
     /// Segments behind a gap, by their distance from `base`.
     waiting: BTreeMap<usize, Vec<u8>>,
-    reader: HelloReader,
+    reader: FirstReader,
     found: Option<First>,
     /// What a genuine hello offers.
     offer: Option<Offer>,
@@ -58,7 +58,7 @@ impl Stream {
             present: false,
             bytes: Vec::new(),
             waiting: BTreeMap::new(),
-            reader: HelloReader::new(limit),
+            reader: FirstReader::new(limit),
             found: None,
             offer: None,
             application: None,
@@ -161,9 +161,12 @@ impl Stream {
         self.offer.as_ref()
     }
 
-    /// The application that the client's first bytes show.
-    pub(super) const fn application(&self) -> Option<&'static str> {
-        self.application
+    /// The application that the client's first bytes show, be it that there are no more of them.
+    pub(super) fn application(&self) -> Option<&'static str> {
+        match self.found {
+            None => foreign::application(&self.bytes),
+            Some(_) => self.application,
+        }
     }
 
     /// What the stream is, now that the capture ends at `now`, and whether a daemon that waits for
@@ -252,6 +255,30 @@ mod tests {
                 "{order:?}"
             );
         }
+    }
+
+    #[test]
+    fn segments_do_not_hide_an_application() {
+        let ssh = b"SSH-2.0-x\r\n";
+        for first in 1..ssh.len() {
+            let (a, b) = ssh.split_at(first);
+            let sequence = 1000 + u32::try_from(first).unwrap();
+            let whole = stream(&[(1000, a), (sequence, b)]);
+            assert_eq!(whole.application(), Some("ssh"), "{first}");
+            let got = finish(whole);
+            assert!(
+                matches!(got, Some(First::NotTls(NotTls::NotTls))),
+                "{got:?}"
+            );
+        }
+        let mut ended = stream(&[(1000, b"S")]);
+        ended.end();
+        assert_eq!(ended.application(), None);
+        let (got, _) = ended.finish(AT + TIMEOUT, TIMEOUT);
+        assert!(
+            matches!(got, Some(First::NotTls(NotTls::NotTls))),
+            "{got:?}"
+        );
     }
 
     #[test]

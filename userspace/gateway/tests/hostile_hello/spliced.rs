@@ -37,6 +37,39 @@ fn b1_a_hello_in_segments_of_one_byte() {
 }
 
 #[test]
+fn an_application_in_segments_of_one_byte_is_the_same() {
+    let policy = |default, action| -> &'static str {
+        format!(
+            "[policy]\ndefault = \"{default}\"\ndefault_unidentified = \"{default}\"\n[[rule]]\n\
+             name = \"known\"\n\
+             when = {{ application = [\"http\", \"ssh\", \"skype\", \"bittorrent\", \"rdp\"] }}\n\
+             action = \"{action}\"\n"
+        )
+        .leak()
+    };
+    let allows = policy("block", "allow");
+    let blocks = policy("allow", "block");
+    for (bytes, tls) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "not-tls"),
+        (b"SSH-2.0-x\r\n", "not-tls"),
+        (b"\x80\x46\x01\x03\x01\0\x2d\0\0\0\x10\x01", "sslv2-hello"),
+        (b"\x13BitTorrent protocol\0", "not-tls"),
+        (b"\x03\0\0\x13\x0e\xe0\0", "not-tls"),
+    ] {
+        let seen = in_pieces(Setup::policy(allows), bytes, 1, 1);
+        seen.assert_spliced(bytes);
+        assert_eq!((seen.text("rule"), seen.text("tls")), ("known", tls));
+        let seen = sends(blocks, bytes);
+        seen.assert_blocked(tls);
+        assert_eq!(seen.text("rule"), "known");
+        // The client that stops in the middle is not waited for longer than its time.
+        let seen = sends(blocks, &bytes[..3]);
+        assert_eq!(seen.text("rule"), "");
+        assert_eq!(seen.text("verdict"), "splice");
+    }
+}
+
+#[test]
 fn b2_a_hello_in_many_records_is_forwarded_as_it_came() {
     for hello in [Hello::named(NAME), Hello::named(NAME).post_quantum()] {
         let message = hello.message();

@@ -1,6 +1,6 @@
 //! What must hold of any bytes whatever; shared by the fuzz target and its stand-in on stable Rust.
 
-use sluice_peek::{End, HelloReader, HostName, NotTls, Peek, foreign, http, quic};
+use sluice_peek::{End, FirstReader, HelloReader, HostName, NotTls, Peek, foreign, http, quic};
 
 /// Small, so that inputs of the usual size reach it.
 const LIMIT: usize = 4096;
@@ -19,6 +19,7 @@ pub(crate) fn check(bytes: &[u8]) {
             _ => 1 + (cut >> 32) % 400,
         }
     });
+    check_first(bytes, &whole);
     check_ends(bytes, &whole);
     if let Peek::Hello(hello) = &whole {
         assert!(hello.consumed <= LIMIT.min(bytes.len()));
@@ -49,6 +50,26 @@ fn check_segments(bytes: &[u8], whole: &Peek, mut next: impl FnMut() -> usize) {
     }
     assert_eq!(answer, *whole);
     assert_eq!(reader.advance(bytes), *whole);
+}
+
+/// Byte by byte the same, and the application too.
+fn check_first(bytes: &[u8], whole: &Peek) {
+    let mut reader = FirstReader::new(LIMIT);
+    let told = (1..=bytes.len()).find_map(|end| match reader.advance(&bytes[..end]) {
+        Peek::NeedMore => None,
+        told => Some((told, foreign::application(&bytes[..end]))),
+    });
+    match told {
+        Some((told, application)) => {
+            assert_eq!(told, *whole);
+            assert_eq!(application, foreign::application(bytes));
+            assert_eq!(FirstReader::new(LIMIT).advance(bytes), told);
+        }
+        None => {
+            let waits = bytes.is_empty() || foreign::may_show_more(bytes);
+            assert!(waits || *whole == Peek::NeedMore);
+        }
+    }
 }
 
 fn check_ends(bytes: &[u8], whole: &Peek) {

@@ -6,7 +6,6 @@
 use std::sync::{Arc, LazyLock};
 
 use jiff::{civil::Weekday, tz::TimeZone};
-use proptest::prelude::*;
 use sluice_policy::{
     Action, AddressItem, Alpn, BlockKind, CertificateState, CertificateStates, Condition, Connect,
     DefaultAction, Defaults, DomainListBuilder, Fact, FactSet, Facts, Group, GroupId, HostItem,
@@ -14,9 +13,6 @@ use sluice_policy::{
     Request, Rule, RuleBody, RuleSet, Schedule, ScheduleId, SizeRange, Stage, TextPattern,
     TimeRange, Tls, TlsStates, TlsVersion, TlsVersions, UrlItem, User, Weekdays,
 };
-
-/// Rules of which at most so many act: every unknown one doubles the ways that are walked.
-const MOST_RULES: usize = 7;
 
 /// Choices, one byte each; behind the end every choice is the first.
 struct Tape<'a>(&'a [u8]);
@@ -47,17 +43,6 @@ impl Tape<'_> {
     fn yes(&mut self) -> bool {
         self.pick(2) == 0
     }
-}
-
-pub(crate) fn rule_sets() -> impl Strategy<Value = RuleSet> {
-    let rule = prop::collection::vec(any::<u8>(), 28);
-    let defaults = prop::collection::vec(any::<u8>(), 2);
-    (defaults, prop::collection::vec(rule, 1..=MOST_RULES))
-        .prop_map(|(defaults, rules)| rule_set(&defaults, &rules))
-}
-
-pub(crate) fn flows() -> impl Strategy<Value = Facts<'static>> {
-    prop::collection::vec(any::<u8>(), 40).prop_map(|tape| flow(&mut Tape(&tape)))
 }
 
 /// The flow as it is known at each stage.
@@ -194,7 +179,8 @@ static SCHEDULES: LazyLock<Vec<Schedule>> = LazyLock::new(|| {
     ]
 });
 
-fn rule_set(defaults: &[u8], rules: &[Vec<u8>]) -> RuleSet {
+/// Rules read off tapes of bytes, one tape a rule.
+pub(crate) fn rule_set<T: AsRef<[u8]>>(defaults: &[u8], rules: &[T]) -> RuleSet {
     let mut tape = Tape(defaults);
     let mut default = || {
         tape.one(&[
@@ -219,7 +205,7 @@ fn rule_set(defaults: &[u8], rules: &[Vec<u8>]) -> RuleSet {
     };
     let mut tapes = rules
         .iter()
-        .map(|rule| Tape(rule))
+        .map(|rule| Tape(rule.as_ref()))
         .collect::<Vec<_>>()
         .into_iter();
     RuleSet {
@@ -454,9 +440,10 @@ fn listener(kind: usize) -> ListenerPattern {
     }
 }
 
-/// A whole flow, as it is known in the end.
-fn flow(tape: &mut Tape<'_>) -> Facts<'static> {
+/// A whole flow, as it is known in the end, read off a tape of bytes.
+pub(crate) fn flow(bytes: &[u8]) -> Facts<'static> {
     use NotNegotiated as Not;
+    let tape = &mut Tape(bytes);
     let mut facts = Facts::packet(
         tape.one(&ADDRESSES).parse().unwrap(),
         tape.one(&ADDRESSES).parse().unwrap(),

@@ -1,0 +1,117 @@
+//! Facts that `sluice explain` is given by its flags.
+
+use tempfile::TempDir;
+
+use crate::{file, sluice, stderr, stdout};
+
+#[test]
+fn what_the_origin_chose_and_what_was_asked_for_can_be_given() {
+    let dir = TempDir::new().unwrap();
+    let rules = r#"
+        [gateway]
+        lan = ["lan0"]
+        [[rule]]
+        name = "addresses"
+        when = { host-is-ip = true }
+        action = "allow"
+        [[rule]]
+        name = "other name"
+        when = { host-mismatch = true }
+        action = { block = "reset" }
+        [[rule]]
+        name = "old"
+        when = { tls-version-chosen = "1.0" }
+        action = { block = "alert" }
+        [[rule]]
+        name = "read"
+        when = { inspected = true }
+        action = { block = "page" }
+    "#;
+    let config = file(&dir, "p.toml", rules);
+    let explain = ["explain", "--config", config.to_str().unwrap()];
+    for (arguments, rule, stage) in [
+        (
+            &["--host-is-ip", "--tls", "hello"][..],
+            "addresses",
+            "hello",
+        ),
+        (
+            &[
+                "--host-mismatch=true",
+                "--listener",
+                "office",
+                "--connect-host",
+                "a.example",
+            ],
+            "other name",
+            "hello",
+        ),
+        (
+            &["--host", "a.example", "--tls-version-chosen", "1.0"],
+            "old",
+            "server_hello",
+        ),
+        (
+            &["--tls-version-chosen", "1.0", "--host-is-ip=false"],
+            "old",
+            "server_hello",
+        ),
+        (
+            &["--url", "https://a.example/", "--inspected"],
+            "read",
+            "request",
+        ),
+    ] {
+        let output = sluice(&[&explain[..], arguments, &["--json"]].concat(), "");
+        let answer: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(answer["rule"], rule, "{arguments:?}: {answer}");
+        assert_eq!(answer["stage"], stage, "{arguments:?}: {answer}");
+    }
+    for (arguments, message) in [
+        (
+            &["--tls-version-chosen", "1,2"][..],
+            "--tls-version-chosen: \"1,2\" is unknown: did you mean \"1.2\"?",
+        ),
+        (&["--host-is-ip", "ture"], "a similar value exists: 'true'"),
+        (
+            &["--host-mismach"],
+            "a similar argument exists: '--host-mismatch'",
+        ),
+        (&["--inspected", "--facts", "-"], "cannot be used with"),
+        (
+            &["--host", "a.example", "--capture", "x"],
+            "cannot be used with",
+        ),
+        (&["--facts", "-", "--capture", "x"], "cannot be used with"),
+        (&["--flow", "1"], "--capture <FILE>"),
+        (
+            &["--lan", "10.0.0.0/8"],
+            "--lan and --gateway tell the sides of a capture: name it by --capture",
+        ),
+    ] {
+        let output = sluice(&[&explain[..], arguments].concat(), "");
+        let told = stderr(&output);
+        assert!(told.contains(message), "{arguments:?}: {told}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_capture_that_is_not_there_is_told_once() {
+    let dir = TempDir::new().unwrap();
+    let config = file(&dir, "p.toml", "[gateway]\nlan = [\"lan0\"]\n");
+    let config = config.to_str().unwrap();
+    let arguments = [
+        "explain",
+        "--config",
+        config,
+        "--capture",
+        "/nowhere/x.pcap",
+    ];
+    let output = sluice(&arguments, "");
+    assert_eq!(
+        stderr(&output),
+        "sluice: /nowhere/x.pcap: cannot be read: No such file or directory (os error 2)\n"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
