@@ -57,6 +57,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "certtool",
+        package: "gnutls-bin",
+        needed_for: For::Test,
+    },
+    Program {
         name: "nft",
         package: "nftables",
         needed_for: For::Test,

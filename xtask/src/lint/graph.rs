@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-ebpf-build", &[]),
     ("sluice-peek", &[]),
     ("sluice-splice", &[]),
+    ("sluice-mint", &[]),
     ("sluice-policy", &["sluice-abi"]),
     (
         "sluice-steer",
@@ -29,6 +30,7 @@ const SHIPPED: &[&str] = &[
     "sluice-ebpf-build",
     "sluice-peek",
     "sluice-splice",
+    "sluice-mint",
     "sluice-policy",
     "sluice-steer",
     "sluice-gateway",
@@ -43,7 +45,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("sluice-ebpf-build", &["aya", "tokio", "serde"]),
     ("sluice-peek", &["aya", "tokio", "rustix", "mio"]),
     ("sluice-policy", &["aya", "tokio", "rustix", "mio"]),
-    ("sluice-splice", &["aya"]),
+    ("sluice-splice", &["aya", "rcgen"]),
+    ("sluice-mint", &["aya", "tokio", "hyper", "serde"]),
     ("sluice-steer", &["rustls", "hyper"]),
     ("xtask", &["aya", "tokio"]),
 ];
