@@ -185,6 +185,9 @@ fn leaf_faults(leaf: &View<'_>, shown: Presented<'_>, now: UnixTime) -> Faults {
         faults.insert(Fault::Expired);
     }
     weaknesses(leaf, &mut faults);
+    if !leaf.has_plain_serial() {
+        faults.insert(Fault::Malformed);
+    }
     let changed = leaf.without_unknown_critical(shown.leaf);
     let der = changed.map_or_else(|| shown.leaf.clone(), CertificateDer::from);
     match EndEntityCert::try_from(&der) {

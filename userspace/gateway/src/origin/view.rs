@@ -146,6 +146,16 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether its serial number is one: not negative, and of at most 20 bytes (RFC 5280
+    /// section 4.1.2.2).
+    pub(super) fn has_plain_serial(&self) -> bool {
+        match self.certificate.tbs_certificate.raw_serial() {
+            [0, rest @ ..] => rest.len() <= 20,
+            [first, rest @ ..] => *first < 0x80 && rest.len() < 20,
+            [] => false,
+        }
+    }
+
     /// Whether a key has signed it.
     pub(super) fn is_signed_by(
         &self,
