@@ -8,7 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
 use super::algorithms::is_signed_by;
 use super::der::{BOOLEAN, OID, Reader, SEQUENCE, Signed, context};
@@ -229,6 +229,18 @@ impl<'a> View<'a> {
         }
         changed
     }
+}
+
+/// A name in one line: attributes from the most general on, control characters escaped.
+pub(super) fn printable(name: &X509Name<'_>) -> String {
+    let mut text = String::new();
+    for c in name.to_string().chars() {
+        match c.is_control() {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 fn shown(name: &GeneralName<'_>) -> Option<String> {

@@ -521,6 +521,49 @@ async fn d7_a_critical_extension_that_nobody_knows() {
 }
 
 #[tokio::test]
+async fn d7_a_signature_does_not_do_for_what_was_made_uncritical() {
+    let world = World::new();
+    for (from, expected) in [
+        (NOW - 9 * DAY, &["bad-signature"][..]),
+        (NOW - 99 * DAY, &["bad-signature", "expired"]),
+    ] {
+        let leaf = world.issuer.leaf(&world.key);
+        let leaf = leaf.valid(from, from + 15 * DAY);
+        let leaf = leaf.with(extension(EXT_UNKNOWN, true, &[5, 0]));
+        let critical = leaf.sign(&world.issuer.key);
+        let at = critical
+            .windows(3)
+            .position(|part| part == [1, 1, 0xff])
+            .unwrap();
+        let mut bytes = critical.to_vec();
+        bytes[at + 2] = 0;
+        let uncritical = CertificateDer::from(bytes);
+        // With the signed one beside it, as if that were an issuer.
+        let chain = [&uncritical, &critical, &world.issuer.certificate];
+        assert_eq!(world.faults_of(&chain).await, expected);
+        let chain = [&uncritical, &world.issuer.certificate];
+        assert_eq!(world.faults_of(&chain).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn names_cannot_break_a_line() {
+    let world = World::new();
+    let draft = world.issuer.leaf(&world.key);
+    let names = draft.names(&[dns(b"a\n.example"), dns(NAME.as_bytes())]);
+    let leaf = Draft {
+        subject: common_name("two\nlines"),
+        ..names
+    };
+    let leaf = leaf.sign(&world.issuer.key);
+    let served = Served::new(&[&leaf, &world.issuer.certificate], &world.key);
+    let report = meet_as(&world.origins, served, Some(NAME), now()).await;
+    let told = report.unwrap().certificate.leaf.unwrap();
+    assert_eq!(told.subject, "CN=two\\nlines");
+    assert!(!told.names.concat().contains(char::is_control));
+}
+
+#[tokio::test]
 async fn d8_malformed() {
     let world = World::new();
     let serial = |bytes: &[u8]| {
