@@ -180,7 +180,7 @@ impl Origins {
             .scope(Arc::clone(&exchange), async {
                 match timeout_at(answer_by, &mut handshake).await {
                     Ok(outcome) => Ok(outcome),
-                    Err(_) if !has_heard(&handshake) => Err(Phase::Answer),
+                    Err(_) if !exchange.noted().heard => Err(Phase::Answer),
                     Err(_) => timeout_at(end_by, &mut handshake)
                         .await
                         .map_err(|_| Phase::Handshake),
@@ -198,7 +198,7 @@ impl Origins {
             }
             Ok(Err(error)) => match noted.refused {
                 Some(cause) => cause,
-                None => Cause::of(&error, has_heard(&handshake)),
+                None => Cause::of(&error, noted.heard),
             },
             Err(phase) => Cause::Timeout(phase),
         };
@@ -301,14 +301,6 @@ impl Sessions {
 /// What it guards is whole after every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn has_heard<S: AsyncRead + AsyncWrite + Unpin>(
-    handshake: &tokio_rustls::Connect<Counted<S>>,
-) -> bool {
-    handshake
-        .get_ref()
-        .is_some_and(|stream| stream.received() > 0)
 }
 
 /// What rustls offers by default, post-quantum key exchange first.

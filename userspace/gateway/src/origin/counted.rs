@@ -6,10 +6,21 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::verifier::EXCHANGE;
+
+/// Where the random value of a ServerHello ends that begins the stream: record and message header,
+/// version, random (RFC 8446 sections 5.1 and 4.1.3).
+const RANDOM_END: usize = 5 + 4 + 2 + 32;
+/// How the random value of a server ends that would speak TLS 1.2 and was made to think that the
+/// client does not. rustls looks for its like of TLS 1.3 only.
+const DOWNGRADED: &[u8; 8] = b"DOWNGRD\0";
+
 /// A stream that counts its bytes.
 #[derive(Debug)]
 pub struct Counted<S> {
     inner: S,
+    /// The first bytes that came.
+    head: [u8; RANDOM_END],
     received: u64,
     sent: u64,
 }
@@ -18,6 +29,7 @@ impl<S> Counted<S> {
     pub(super) const fn new(inner: S) -> Self {
         Self {
             inner,
+            head: [0; RANDOM_END],
             received: 0,
             sent: 0,
         }
@@ -46,6 +58,32 @@ impl<S> Counted<S> {
     }
 }
 
+impl<S> Counted<S> {
+    fn count(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let before = usize::try_from(self.received).unwrap_or(usize::MAX);
+        self.received += bytes.len() as u64;
+        let Some(room) = self.head.get_mut(before..).filter(|room| !room.is_empty()) else {
+            return Ok(());
+        };
+        if before == 0 && !bytes.is_empty() {
+            // Outside of a handshake nobody asks.
+            let _ = EXCHANGE.try_with(|exchange| exchange.noted().heard = true);
+        }
+        room.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = *from);
+        let is_hello = matches!(self.head, [22, _, _, _, _, 2, ..]);
+        // RFC 8446 section 4.1.3.
+        if is_hello && self.head.ends_with(DOWNGRADED) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the origin was made to speak less than TLS 1.2",
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -54,8 +92,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.received += (buf.filled().len() - before) as u64;
-        Poll::Ready(Ok(()))
+        let bytes = buf.filled().get(before..).unwrap_or_default();
+        Poll::Ready(self.count(bytes))
     }
 }
 

@@ -144,6 +144,7 @@ impl Cause {
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                     Self::Closed { heard }
                 }
+                io::ErrorKind::InvalidData => Self::Misbehaved,
                 kind => Self::Io(kind),
             },
         }

@@ -61,9 +61,9 @@ impl Certificate {
 /// What a leaf says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Leaf {
-    /// Its subject, as RFC 4514 writes names.
+    /// Its subject, such as `C=DE, O=Example, CN=www.example`; control characters are escaped.
     pub subject: String,
-    /// Its issuer, as RFC 4514 writes names.
+    /// Its issuer, written likewise.
     pub issuer: String,
     /// The DNS names and addresses that it is for; control bytes are escaped.
     pub names: Vec<String>,

@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 pub struct Settings {
     /// Whether the roots that the system trusts are trusted.
     pub system_roots: bool,
-    /// Files of further roots, in PEM.
+    /// Files of further roots, in PEM or DER.
     pub roots: Vec<PathBuf>,
     /// How revocation is found out.
     pub revocation: RevocationMode,
@@ -108,7 +108,7 @@ pub enum SettingsError {
         source: io::Error,
     },
     /// A file of roots holds none, or one that is no root.
-    #[error("{path}: {what}; give roots as PEM blocks named CERTIFICATE")]
+    #[error("{path}: {what}; give roots in DER, or as PEM blocks named CERTIFICATE")]
     Roots {
         /// Which file.
         path: PathBuf,

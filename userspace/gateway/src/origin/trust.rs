@@ -90,18 +90,24 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), SettingsError
         what,
     };
     let bytes = read(path)?;
-    let mut count = 0;
-    for root in CertificateDer::pem_slice_iter(&bytes) {
-        count += 1;
-        let root = root.map_err(|error| wrong(format!("block {count} is not PEM: {error}")))?;
+    let mut found = Vec::new();
+    if bytes.first() == Some(&SEQUENCE) {
+        found.push(CertificateDer::from(bytes));
+    } else {
+        for root in CertificateDer::pem_slice_iter(&bytes) {
+            let number = found.len() + 1;
+            found.push(root.map_err(|error| wrong(format!("block {number} is not PEM: {error}")))?);
+        }
+    }
+    if found.is_empty() {
+        return Err(wrong("no certificate in it".to_owned()));
+    }
+    for (index, root) in found.into_iter().enumerate() {
         roots
             .add(root)
-            .map_err(|error| wrong(format!("certificate {count} is no root: {error}")))?;
+            .map_err(|error| wrong(format!("certificate {} is no root: {error}", index + 1)))?;
     }
-    match count {
-        0 => Err(wrong("no certificate in it".to_owned())),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn read_crls(path: &Path) -> Result<Vec<CertRevocationList<'static>>, SettingsError> {

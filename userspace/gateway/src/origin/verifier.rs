@@ -36,6 +36,8 @@ pub(super) struct Exchange(Mutex<Noted>);
 
 #[derive(Debug, Default)]
 pub(super) struct Noted {
+    /// Whether the origin has said anything.
+    pub(super) heard: bool,
     pub(super) certificate: Option<Certificate>,
     pub(super) requested: bool,
     pub(super) refused: Option<Cause>,

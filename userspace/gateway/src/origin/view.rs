@@ -8,7 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
 
 use super::algorithms::is_signed_by;
 use super::der::{BOOLEAN, OID, Reader, SEQUENCE, Signed, context};
@@ -146,6 +146,16 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether its serial number is one: not negative, and of at most 20 bytes (RFC 5280
+    /// section 4.1.2.2).
+    pub(super) fn has_plain_serial(&self) -> bool {
+        match self.certificate.tbs_certificate.raw_serial() {
+            [0, rest @ ..] => rest.len() <= 20,
+            [first, rest @ ..] => *first < 0x80 && rest.len() < 20,
+            [] => false,
+        }
+    }
+
     /// Whether a key has signed it.
     pub(super) fn is_signed_by(
         &self,
@@ -219,6 +229,18 @@ impl<'a> View<'a> {
         }
         changed
     }
+}
+
+/// A name in one line: attributes from the most general on, control characters escaped.
+pub(super) fn printable(name: &X509Name<'_>) -> String {
+    let mut text = String::new();
+    for c in name.to_string().chars() {
+        match c.is_control() {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 fn shown(name: &GeneralName<'_>) -> Option<String> {
