@@ -8,3 +8,4 @@ pub mod explain;
 pub mod facts;
 pub mod kernel_state;
 pub mod replay;
+pub mod request;
