@@ -9,3 +9,4 @@ pub mod facts;
 pub mod kernel_state;
 pub mod origin;
 pub mod replay;
+pub mod request;

@@ -26,6 +26,7 @@ mod lookup;
 mod matcher;
 pub mod negotiation;
 pub mod net;
+pub mod normal;
 pub mod outcome;
 pub mod port;
 pub mod rule;
@@ -46,6 +47,7 @@ pub use lookup::Scratch;
 pub use matcher::Truth;
 pub use negotiation::{NotNegotiated, Tls};
 pub use net::{Net, NetError};
+pub use normal::{Authority, NormalError, Scheme};
 pub use outcome::{BlockKind, Outcome, Outcomes};
 pub use port::{PortError, PortRange};
 pub use rule::{

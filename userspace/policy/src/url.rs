@@ -1,8 +1,11 @@
-//! URLs as rules see them, and entries of lists of URLs.
+//! URLs as rules see them, and entries of lists of URLs. [`crate::normal`] has their normal form.
 
 use std::{fmt, str::FromStr};
 
-use crate::host::{HostError, HostPattern};
+use crate::{
+    host::{HostError, HostPattern},
+    normal::{self, NormalError},
+};
 
 /// The parts of a URL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,7 +80,7 @@ pub struct UrlEntry {
     pub host: HostPattern,
     /// The port, where one is written.
     pub port: Option<u16>,
-    /// What the path begins with; empty where any does.
+    /// What the path begins with, in its normal form; empty where any does.
     pub path: Box<str>,
 }
 
@@ -88,6 +91,9 @@ pub enum UrlError {
     /// The host is none.
     #[error("{0}")]
     Host(#[from] HostError),
+    /// No path in its normal form begins so.
+    #[error("{0}")]
+    Path(#[from] NormalError),
     /// The port is none.
     #[error("expected a port from 1 to 65535 behind the host")]
     Port,
@@ -129,6 +135,10 @@ impl FromStr for UrlEntry {
                 (host, Some(port.ok_or(UrlError::Port)?))
             }
             None => (authority, None),
+        };
+        let path = match path {
+            "" => String::new(),
+            path => normal::beginning(path)?,
         };
         Ok(Self {
             scheme: scheme.map(Into::into),
@@ -183,5 +193,10 @@ mod tests {
         assert_eq!("a.example:x".parse::<UrlEntry>(), Err(UrlError::Port));
         let entry: UrlEntry = "https://*.a.example:8443/x".parse().unwrap();
         assert_eq!(entry.to_string(), "https://*.a.example:8443/x");
+        assert!(matches("a.example/%7ejoe", "https://a.example/~joe/"));
+        assert_eq!(
+            "a.example/x/../y".parse::<UrlEntry>(),
+            Err(UrlError::Path(NormalError::Dots))
+        );
     }
 }

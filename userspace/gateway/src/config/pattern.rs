@@ -1,6 +1,8 @@
 //! Values of conditions: what facts are compared with.
 
-use sluice_policy::{Ja4Pattern, ListenerPattern, SizeRange, TextPattern};
+use sluice_policy::{
+    Authority, Ja4Pattern, ListenerPattern, NormalError, Scheme, SizeRange, TextPattern, normal,
+};
 
 use super::{problem::near_miss, read::unknown_word, value};
 
@@ -10,54 +12,64 @@ pub(super) const APPLICATIONS: [&str; 7] =
 
 /// A text that values begin with, or a regular expression that is found in them.
 pub(super) fn text(text: &str) -> Result<TextPattern, String> {
-    beginning(text, str::to_owned)
+    beginning(text, as_written)
 }
 
 /// As [`text`], of a media type, which is compared in lower case.
 pub(super) fn content_type(text: &str) -> Result<TextPattern, String> {
-    beginning(text, str::to_lowercase)
+    beginning(text, |text| Ok(text.to_lowercase()))
 }
 
-/// As [`text`], of a path with its query.
+/// As [`text`], of a path with its query; it is taken in its normal form.
 pub(super) fn path(text: &str) -> Result<TextPattern, String> {
     if !text.starts_with("re:") && !text.starts_with("list:") && !text.starts_with('/') {
         return Err(format!(
             "a path begins with a slash: write \"/{text}\", or \"re:...\" for what stands anywhere"
         ));
     }
-    beginning(text, str::to_owned)
+    beginning(text, |text| normal::beginning(text).map_err(no_url))
 }
 
 /// As [`text`], of a URL in its normal form.
 pub(super) fn url(text: &str) -> Result<TextPattern, String> {
     if text.starts_with("re:") {
-        return beginning(text, str::to_owned);
+        return beginning(text, as_written);
     }
-    let ports = [("https", ":443"), ("http", ":80")];
     let parts = text.split_once("://").and_then(|(scheme, rest)| {
-        let known = ports.iter().find(|(known, _)| *known == scheme);
-        known.map(|&(_, port)| (scheme, port, rest))
+        let scheme: Scheme = scheme.parse().ok()?;
+        Some((scheme, rest))
     });
-    let Some((scheme, port, rest)) = parts else {
+    let Some((scheme, rest)) = parts else {
         return Err(
             "expected the beginning of a URL such as \"https://shop.example/cart\", \
              \"list:NAME\" or \"re:...\""
                 .into(),
         );
     };
-    let Some((authority, path)) = rest.split_once('/') else {
+    let Some(slash) = rest.find('/') else {
         return Err(format!(
             "every host whose name begins so is meant: write \"{text}/\" for this one alone"
         ));
     };
+    let (authority, path) = rest.split_at_checked(slash).unwrap_or((rest, ""));
     if authority.contains('*') {
         return Err(
             "a URL has no `*` in its host: use `url-host`, \"list:NAME\" or \"re:...\"".into(),
         );
     }
-    let authority = authority.strip_suffix(port).unwrap_or(authority);
-    let authority = authority.to_lowercase();
-    beginning(&format!("{scheme}://{authority}/{path}"), str::to_owned)
+    let authority = Authority::parse(authority, scheme).map_err(no_url)?;
+    beginning(path, |path| {
+        let path = normal::beginning(path).map_err(no_url)?;
+        Ok(format!("{}://{authority}{path}", scheme.name()))
+    })
+}
+
+fn as_written(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+fn no_url(error: NormalError) -> String {
+    format!("no request has such a URL: {error}")
 }
 
 /// Who issued a certificate: the whole name, or its beginning with a `*`.
@@ -66,10 +78,13 @@ pub(super) fn issuer(text: &str) -> Result<TextPattern, String> {
         is_text(text)?;
         return Ok(TextPattern::Exact(text.into()));
     }
-    beginning(text, str::to_owned)
+    beginning(text, as_written)
 }
 
-fn beginning(text: &str, normal: impl FnOnce(&str) -> String) -> Result<TextPattern, String> {
+fn beginning(
+    text: &str,
+    normal: impl FnOnce(&str) -> Result<String, String>,
+) -> Result<TextPattern, String> {
     if let Some(regex) = text.strip_prefix("re:") {
         is_text(regex)?;
         return TextPattern::regex(regex).map_err(|error| error.to_string());
@@ -77,7 +92,7 @@ fn beginning(text: &str, normal: impl FnOnce(&str) -> String) -> Result<TextPatt
     // A beginning may be marked as such.
     let text = text.strip_suffix('*').unwrap_or(text);
     is_text(text)?;
-    Ok(TextPattern::Prefix(normal(text).into()))
+    Ok(TextPattern::Prefix(normal(text)?.into()))
 }
 
 fn is_text(text: &str) -> Result<(), String> {
@@ -242,8 +257,24 @@ mod tests {
             prefix("http://a.example:8080/"),
             Ok("http://a.example:8080/*".into())
         );
-        for text in ["a.example/x", "https://a.example", "https://*.example/", ""] {
+        assert_eq!(
+            prefix("https://b\u{fc}cher.example/%7e\u{fc}"),
+            Ok("https://xn--bcher-kva.example/~%C3%BC*".into())
+        );
+        for text in [
+            "a.example/x",
+            "https://a.example",
+            "https://*.example/",
+            "https://127.1/",
+            "https://a.example/x/../y",
+            "https://a.example/100%",
+            "",
+        ] {
             assert!(url(text).is_err(), "{text}");
         }
+        assert_eq!(
+            path("/%7Ejoe").map(|path| path.to_string()),
+            Ok("/~joe*".into())
+        );
     }
 }
