@@ -23,7 +23,7 @@ use sluice_gateway::daemon::guard::Guard;
 use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
-use sluice_gateway::daemon::reload::reload;
+use sluice_gateway::daemon::reload::load;
 use sluice_gateway::daemon::worker::{Shared, Worker};
 use sluice_splice::{PipePool, PoolOptions};
 use tokio::sync::oneshot;
@@ -228,7 +228,8 @@ fn flows_go_on_while_a_million_names_are_loaded() {
         let reloading = scope.spawn(move || {
             loading.store(true, Ordering::SeqCst);
             let mut during = 0;
-            let config = reload(file, before, &gateway.shared, |_| {
+            let new = load(file, before, &gateway.shared).unwrap();
+            let config = new.put_in_force(&gateway.shared, |_| {
                 // Read and compiled, and not yet in force.
                 during = ended.load(Ordering::SeqCst);
                 loaded.store(true, Ordering::SeqCst);

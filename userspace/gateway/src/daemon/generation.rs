@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use sluice_policy::Policy;
 use sluice_splice::Options;
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 
 /// Everything that a flow is judged and carried by. A flow keeps the one it began with.
 #[derive(Debug)]
@@ -40,8 +41,9 @@ impl Generation {
     /// # Errors
     ///
     /// The candidate that is to be the shadow cannot be read, or has mistakes.
-    pub fn new(number: u64, config: &Config) -> Result<Self, ConfigError> {
-        Ok(Self::with(number, config, config.load_shadow(None)?))
+    pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
+        let shadow = config.load_shadow(None).context("the shadow policy")?;
+        Ok(Self::with(number, config, shadow))
     }
 
     /// What a configuration says, as the generation after this one.
@@ -49,8 +51,9 @@ impl Generation {
     /// # Errors
     ///
     /// Those of [`Generation::new`].
-    pub fn next(&self, config: &Config) -> Result<Self, ConfigError> {
-        let shadow = config.load_shadow(self.shadow.as_ref())?;
+    pub fn next(&self, config: &Config) -> anyhow::Result<Self> {
+        let shadow = config.load_shadow(self.shadow.as_ref());
+        let shadow = shadow.context("the shadow policy")?;
         Ok(Self::with(self.number + 1, config, shadow))
     }
 

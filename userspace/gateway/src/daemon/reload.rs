@@ -5,25 +5,25 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use sluice_policy::kernel::KernelPolicy;
 
+use super::generation::Generation;
 use super::worker::Shared;
 use crate::config::Config;
 
-/// Reads the file and puts it into force, in the kernel first, to which `publish` hands its part;
-/// returns what is in force now. Flows that begin meanwhile are served by what was in force.
+/// A configuration that was read and compiled, and is not in force yet.
+#[derive(Debug)]
+pub struct Loaded {
+    config: Config,
+    generation: Generation,
+    kernel: KernelPolicy,
+}
+
+/// Reads the file and makes of it everything that is to be in force. Takes as long as its lists are
+/// long, and touches nothing that is in force.
 ///
 /// # Errors
 ///
-/// The file has mistakes, changes what only a restart can change, or the kernel refuses it. What
-/// was in force stays in force then.
-pub fn reload<E>(
-    file: &Path,
-    before: &Config,
-    shared: &Shared,
-    publish: impl FnOnce(&KernelPolicy) -> Result<u32, E>,
-) -> anyhow::Result<Config>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
+/// The file has mistakes, or changes what only a restart can change.
+pub fn load(file: &Path, before: &Config, shared: &Shared) -> anyhow::Result<Loaded> {
     let config = Config::reload(file, before)?;
     let fixed = changed(before, &config);
     if !fixed.is_empty() {
@@ -32,14 +32,36 @@ where
             fixed.join(", ")
         );
     }
-    let generation = shared.current.get().next(&config);
-    let generation = generation.context("the shadow policy")?;
-    let policy = config
+    let generation = shared.current.get().next(&config)?;
+    let kernel = config
         .kernel_policy(1)
         .context("the kernel's part of the policy")?;
-    publish(&policy).context("the kernel's part of the policy")?;
-    shared.current.replace(generation);
-    Ok(config)
+    Ok(Loaded {
+        config,
+        generation,
+        kernel,
+    })
+}
+
+impl Loaded {
+    /// Puts it into force, in the kernel first, to which `publish` hands its part; returns what is
+    /// in force now. Flows that began before go on under what they began with.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses it. What was in force stays in force then.
+    pub fn put_in_force<E>(
+        self,
+        shared: &Shared,
+        publish: impl FnOnce(&KernelPolicy) -> Result<u32, E>,
+    ) -> anyhow::Result<Config>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        publish(&self.kernel).context("the kernel's part of the policy")?;
+        shared.current.replace(self.generation);
+        Ok(self.config)
+    }
 }
 
 /// The settings that differ and that only a restart can change.

@@ -27,7 +27,7 @@ use super::guard::Guard;
 use super::limits::Limits;
 use super::metrics::WorkerMetrics;
 use super::record::AccessLog;
-use super::reload::reload;
+use super::reload::{Loaded, load};
 use super::worker::{Phase, Shared, Worker};
 use crate::config::{AccessLog as Sink, Config};
 use crate::kernel_state::start_options;
@@ -109,7 +109,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
 
     let mut daemon = Daemon {
         file,
-        config,
+        config: Arc::new(config),
         sources,
         steering,
         phase,
@@ -123,7 +123,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
 
 struct Daemon<'a> {
     file: &'a Path,
-    config: Config,
+    config: Arc<Config>,
     sources: Sources,
     steering: Steering,
     phase: watch::Sender<Phase>,
@@ -135,15 +135,34 @@ impl Daemon<'_> {
     async fn watch_over(&mut self, signals: &mut Signals, crew: &Crew) -> anyhow::Result<()> {
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut loading: Option<Loading> = None;
+        let mut again = false;
         loop {
             tokio::select! {
                 _ = beat.tick() => self.beat(crew)?,
+                loaded = ended(&mut loading) => {
+                    loading = None;
+                    self.put_in_force(loaded);
+                    if std::mem::take(&mut again) {
+                        loading = Some(self.load());
+                    }
+                }
                 order = signals.next() => match order {
-                    Order::Reload => self.reload(),
+                    // What is being read may have been read before the change that is meant now.
+                    Order::Reload if loading.is_some() => again = true,
+                    Order::Reload => loading = Some(self.load()),
                     Order::End => return Ok(()),
                 },
             }
         }
+    }
+
+    /// Begins to read the configuration on a thread of its own, so that long lists hold up neither
+    /// flows nor the sign of life.
+    fn load(&self) -> Loading {
+        let (file, before) = (self.file.to_owned(), Arc::clone(&self.config));
+        let shared = Arc::clone(&self.sources.shared);
+        tokio::task::spawn_blocking(move || load(&file, &before, &shared))
     }
 
     /// Tells the programs that the daemon lives, where that is true of every worker.
@@ -161,13 +180,13 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    fn reload(&mut self) {
+    fn put_in_force(&mut self, loaded: anyhow::Result<Loaded>) {
         let shared = &self.sources.shared;
         let [taken, refused] = &*self.sources.reloads;
         let publish = |policy: &KernelPolicy| self.steering.publish(policy);
-        match reload(self.file, &self.config, shared, publish) {
+        match loaded.and_then(|loaded| loaded.put_in_force(shared, publish)) {
             Ok(config) => {
-                self.config = config;
+                self.config = Arc::new(config);
                 taken.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(generation = shared.current.number(), "reloaded");
             }
@@ -215,6 +234,17 @@ impl Daemon<'_> {
         if timeout(Duration::from_secs(5), farewell).await.is_err() {
             tracing::error!("a worker does not end");
         }
+    }
+}
+
+/// A configuration that is being read.
+type Loading = tokio::task::JoinHandle<anyhow::Result<Loaded>>;
+
+/// Waits until a configuration was read, if one is.
+async fn ended(loading: &mut Option<Loading>) -> anyhow::Result<Loaded> {
+    match loading {
+        Some(loading) => loading.await.context("reading the configuration failed")?,
+        None => std::future::pending().await,
     }
 }
 
@@ -328,7 +358,7 @@ fn shared(config: &Config, files: u64) -> anyhow::Result<Shared> {
         });
     // Two sockets and, while bytes move, a pipe each way.
     let capacity = files.saturating_sub(SPARE_FILES) / 3;
-    let generation = Generation::new(1, config).context("the shadow policy")?;
+    let generation = Generation::new(1, config)?;
     Ok(Shared {
         current: Current::new(generation),
         limits: Arc::new(Limits::default()),
