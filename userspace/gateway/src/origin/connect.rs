@@ -9,7 +9,7 @@ use lru::LruCache;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::counted::Counted;
 use super::failure::{Cause, HandshakeFailure, Phase};
 use super::judge::Presented;
-use super::report::{Certificate, Negotiated, Report};
+use super::report::{Negotiated, Report};
 use super::settings::{Settings, SettingsError};
 use super::trust::Trust;
 use super::verifier::{EXCHANGE, Exchange, NoCertificate, Verifier};
@@ -93,8 +93,16 @@ struct SessionKey {
 #[derive(Debug)]
 struct Sessions {
     store: Arc<ClientSessionMemoryCache>,
-    /// Resumed sessions have no certificate of their own; what it was is judged anew.
-    last: Mutex<Option<Certificate>>,
+    /// What a resumed session does not tell again. The certificate is judged anew.
+    last: Mutex<Option<Last>>,
+}
+
+/// What the last whole handshake of a client with an origin told.
+#[derive(Clone, Debug)]
+struct Last {
+    chain: Vec<CertificateDer<'static>>,
+    staple: Vec<u8>,
+    client_certificate_requested: bool,
 }
 
 /// A handshake that was made. Nothing was sent over it yet, and where the report says that the
@@ -166,7 +174,11 @@ impl Origins {
         });
         let sessions = key.as_ref().and_then(|key| self.sessions_of(key));
         let mut config = self.base.clone();
-        config.alpn_protocols = alpn.iter().map(|&name| name.to_vec()).collect();
+        config.alpn_protocols = alpn
+            .iter()
+            .filter(|name| (1..=usize::from(u8::MAX)).contains(&name.len()))
+            .map(|&name| name.to_vec())
+            .collect();
         config.enable_sni = target.sni;
         config.time_provider = Arc::new(Fixed(now));
         config.resumption = match &sessions {
@@ -225,10 +237,15 @@ impl Origins {
     ) -> Result<Report, HandshakeFailure> {
         let (_, connection) = stream.get_ref();
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let mut client_certificate_requested = noted.requested;
         let certificate = match noted.certificate {
             Some(certificate) => {
                 if let Some(sessions) = sessions {
-                    *sessions.last() = Some(certificate.clone());
+                    *sessions.last() = Some(Last {
+                        chain: certificate.chain.clone(),
+                        staple: certificate.staple.clone(),
+                        client_certificate_requested,
+                    });
                 }
                 certificate
             }
@@ -238,6 +255,9 @@ impl Origins {
                     return Err(HandshakeFailure::bare(Cause::Misbehaved));
                 };
                 let last = sessions.and_then(|sessions| sessions.last().clone());
+                client_certificate_requested |= last
+                    .as_ref()
+                    .is_some_and(|last| last.client_certificate_requested);
                 let staple = last
                     .filter(|last| last.chain == chain)
                     .map(|last| last.staple);
@@ -263,7 +283,7 @@ impl Origins {
                 .negotiated_key_exchange_group()
                 .map(|group| group.name()),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-            client_certificate_requested: noted.requested,
+            client_certificate_requested,
             stapled: !certificate.staple.is_empty(),
             resumed,
         };
@@ -293,7 +313,7 @@ impl Origins {
 }
 
 impl Sessions {
-    fn last(&self) -> MutexGuard<'_, Option<Certificate>> {
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
         lock(&self.last)
     }
 }

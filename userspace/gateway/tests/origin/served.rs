@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::pki::{Authority, NAME, private};
+use crate::pki::{Authority, Draft, NAME, key, now, private};
 
 /// Settings that trust these roots and nobody else.
 pub(crate) fn settings(roots: &[&CertificateDer<'_>]) -> (Settings, tempfile::TempDir) {
@@ -172,4 +172,35 @@ pub(crate) async fn faults_as(
 
 pub(crate) fn words(certificate: &sluice_gateway::origin::Certificate) -> Vec<&'static str> {
     certificate.faults.iter().map(|f| f.name()).collect()
+}
+
+/// A root that is trusted, an issuer below it, and a key for leaves.
+pub(crate) struct World {
+    pub(crate) root: Authority,
+    pub(crate) issuer: Authority,
+    pub(crate) key: KeyPair,
+    pub(crate) origins: Origins,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let root = Authority::root("root");
+        let issuer = root.below("issuer", |_| {});
+        Self {
+            origins: trusting(&root),
+            root,
+            issuer,
+            key: key(),
+        }
+    }
+
+    /// What is wrong with a leaf of the issuer.
+    pub(crate) async fn faults(&self, change: impl FnOnce(Draft) -> Draft) -> Vec<&'static str> {
+        let leaf = change(self.issuer.leaf(&self.key)).sign(&self.issuer.key);
+        self.faults_of(&[&leaf, &self.issuer.certificate]).await
+    }
+
+    pub(crate) async fn faults_of(&self, chain: &[&CertificateDer<'static>]) -> Vec<&'static str> {
+        faults_at(&self.origins, chain, &self.key, now()).await
+    }
 }
