@@ -12,8 +12,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use sluice_gateway::origin::{
-    Client, Connected, HandshakeFailure, Origins, Report, Settings, Target,
+    Client, Connected, HandshakeFailure, Offer, Origins, Report, Settings, Target,
 };
+use sluice_policy::{TlsVersion, TlsVersions};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -134,6 +135,14 @@ pub(crate) async fn meet_as(
     report
 }
 
+/// An offer of both versions and of these protocols.
+pub(crate) fn offering<'a>(alpn: &'a [&'a [u8]]) -> Offer<'a> {
+    Offer {
+        versions: TlsVersions::of([TlsVersion::Tls12, TlsVersion::Tls13]),
+        alpn,
+    }
+}
+
 pub(crate) async fn connect(
     origins: &Origins,
     address: SocketAddr,
@@ -144,7 +153,9 @@ pub(crate) async fn connect(
 ) -> Result<Connected<TcpStream>, HandshakeFailure> {
     let target = Target::new(name, address).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    origins.connect(stream, &target, client, alpn, now).await
+    origins
+        .connect(stream, &target, client, offering(alpn), now)
+        .await
 }
 
 /// The names of what is wrong with a chain, by a handshake over loopback.
