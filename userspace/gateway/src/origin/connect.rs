@@ -9,10 +9,12 @@ use lru::LruCache;
 use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
-use tokio::io::{AsyncRead, AsyncWrite};
+use sluice_policy::{TlsVersion, TlsVersions};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,11 +22,14 @@ use tokio_rustls::client::TlsStream;
 use super::counted::Counted;
 use super::failure::{Cause, HandshakeFailure, Phase};
 use super::judge::Presented;
-use super::report::{Certificate, Negotiated, Report};
+use super::probes::ProbeKey;
+use super::report::{Negotiated, Report};
 use super::settings::{Settings, SettingsError};
 use super::trust::Trust;
 use super::verifier::{EXCHANGE, Exchange, NoCertificate, Verifier};
 
+/// How long the end of a probe may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many TLS 1.3 tickets are kept for one client and origin.
 const TICKETS: usize = 8;
 
@@ -32,7 +37,10 @@ const TICKETS: usize = 8;
 /// that no session of an older one is resumed.
 #[derive(Debug)]
 pub struct Origins {
-    base: ClientConfig,
+    /// For clients that offer both versions, and for those that offer one.
+    both: ClientConfig,
+    only12: ClientConfig,
+    only13: ClientConfig,
     trust: Arc<Trust>,
     sessions: Option<Mutex<LruCache<SessionKey, Arc<Sessions>>>>,
     answer_timeout: Duration,
@@ -82,19 +90,60 @@ impl Target {
     }
 }
 
+/// What of a client's offer is passed on. Cipher suites, groups and the rest are sluice's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The versions that the client offers: of TLS 1.2 and 1.3 no more than those is offered, and
+    /// both where it offers neither.
+    pub versions: TlsVersions,
+    /// The application protocols to offer, in this order; none: no ALPN extension. Names that cannot
+    /// stand in one, because they are empty or longer than 255 bytes, are left out.
+    pub alpn: &'a [&'a [u8]],
+}
+
 /// Sessions are shared by nobody: not between clients, nor between names on one address.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct SessionKey {
     client: Client,
     target: Target,
+    offered: Offered,
+}
+
+/// Which of TLS 1.2 and 1.3 are offered: no session crosses over.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Offered {
+    Both,
+    Only12,
+    Only13,
+}
+
+impl Offered {
+    /// What is never offered where the client did not: a version.
+    fn of(versions: TlsVersions) -> Self {
+        let offers = |version| versions.meets(TlsVersions::of([version]));
+        match (offers(TlsVersion::Tls12), offers(TlsVersion::Tls13)) {
+            (true, false) => Self::Only12,
+            (false, true) => Self::Only13,
+            // Who offers neither gets no answer that suits; what the origin is can still be told.
+            (true, true) | (false, false) => Self::Both,
+        }
+    }
 }
 
 /// What is kept for one client and one origin.
 #[derive(Debug)]
 struct Sessions {
     store: Arc<ClientSessionMemoryCache>,
-    /// Resumed sessions have no certificate of their own; what it was is judged anew.
-    last: Mutex<Option<Certificate>>,
+    /// What a resumed session does not tell again. The certificate is judged anew.
+    last: Mutex<Option<Last>>,
+}
+
+/// What the last whole handshake of a client with an origin told.
+#[derive(Clone, Debug)]
+struct Last {
+    chain: Vec<CertificateDer<'static>>,
+    staple: Vec<u8>,
+    client_certificate_requested: bool,
 }
 
 /// A handshake that was made. Nothing was sent over it yet, and where the report says that the
@@ -121,13 +170,19 @@ impl Origins {
             trust: Arc::clone(&trust),
             client_certificate: settings.client_certificate,
         };
-        let base = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(NoCertificate));
+        let (provider, verifier) = (Arc::new(provider), Arc::new(verifier));
+        let nothing = Arc::new(NoCertificate);
+        let base = |versions| {
+            let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_protocol_versions(versions)?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
+            Ok::<_, rustls::Error>(builder.with_client_cert_resolver(Arc::clone(&nothing) as _))
+        };
         Ok(Self {
-            base,
+            both: base(rustls::DEFAULT_VERSIONS)?,
+            only12: base(&[&TLS12])?,
+            only13: base(&[&TLS13])?,
             trust,
             sessions: NonZeroUsize::new(settings.sessions)
                 .map(|limit| Mutex::new(LruCache::new(limit))),
@@ -136,8 +191,8 @@ impl Origins {
         })
     }
 
-    /// Makes a handshake over a connection, with a ClientHello of sluice's own that offers the
-    /// application protocols of `alpn` and, where the target says so, its name. A session with the
+    /// Makes a handshake over a connection, with a ClientHello of sluice's own that offers what
+    /// `offer` says and, where the target says so, its name. A session with the
     /// same client is resumed where there is one; without a client none is, nor is one kept.
     ///
     /// It succeeds with a certificate that is not valid, too: [`Report::is_valid`] tells. Sends
@@ -151,7 +206,7 @@ impl Origins {
         stream: S,
         target: &Target,
         client: Option<&Client>,
-        alpn: &[&[u8]],
+        offer: Offer<'_>,
         now: UnixTime,
     ) -> Result<Connected<S>, HandshakeFailure>
     where
@@ -160,13 +215,24 @@ impl Origins {
         let start = Instant::now();
         let answer_by = start + self.answer_timeout.min(self.handshake_timeout);
         let end_by = start + self.handshake_timeout;
+        let offered = Offered::of(offer.versions);
         let key = client.map(|client| SessionKey {
             client: client.clone(),
             target: target.clone(),
+            offered,
         });
         let sessions = key.as_ref().and_then(|key| self.sessions_of(key));
-        let mut config = self.base.clone();
-        config.alpn_protocols = alpn.iter().map(|&name| name.to_vec()).collect();
+        let mut config = match offered {
+            Offered::Both => self.both.clone(),
+            Offered::Only12 => self.only12.clone(),
+            Offered::Only13 => self.only13.clone(),
+        };
+        config.alpn_protocols = offer
+            .alpn
+            .iter()
+            .filter(|name| (1..=usize::from(u8::MAX)).contains(&name.len()))
+            .map(|&name| name.to_vec())
+            .collect();
         config.enable_sni = target.sni;
         config.time_provider = Arc::new(Fixed(now));
         config.resumption = match &sessions {
@@ -215,6 +281,33 @@ impl Origins {
         })
     }
 
+    /// Makes the handshake of a probe over a connection, and ends that in order.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no handshake; [`Cause::Local`] where the name cannot be one of a host.
+    pub async fn probe<S>(
+        &self,
+        stream: S,
+        key: &ProbeKey,
+        now: UnixTime,
+    ) -> Result<Report, HandshakeFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let target = Target::new(key.name.as_deref(), key.address)
+            .map_err(|_| HandshakeFailure::bare(Cause::Local))?;
+        let alpn = key.hello.alpn();
+        let offer = Offer {
+            versions: key.hello.versions(),
+            alpn: &alpn,
+        };
+        let mut connected = self.connect(stream, &target, None, offer, now).await?;
+        // An origin that does not take the farewell keeps nobody from the report.
+        let _ = timeout_at(Instant::now() + FAREWELL, connected.stream.shutdown()).await;
+        Ok(connected.report)
+    }
+
     fn report<S>(
         &self,
         stream: &TlsStream<Counted<S>>,
@@ -225,10 +318,15 @@ impl Origins {
     ) -> Result<Report, HandshakeFailure> {
         let (_, connection) = stream.get_ref();
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let mut client_certificate_requested = noted.requested;
         let certificate = match noted.certificate {
             Some(certificate) => {
                 if let Some(sessions) = sessions {
-                    *sessions.last() = Some(certificate.clone());
+                    *sessions.last() = Some(Last {
+                        chain: certificate.chain.clone(),
+                        staple: certificate.staple.clone(),
+                        client_certificate_requested,
+                    });
                 }
                 certificate
             }
@@ -238,6 +336,9 @@ impl Origins {
                     return Err(HandshakeFailure::bare(Cause::Misbehaved));
                 };
                 let last = sessions.and_then(|sessions| sessions.last().clone());
+                client_certificate_requested |= last
+                    .as_ref()
+                    .is_some_and(|last| last.client_certificate_requested);
                 let staple = last
                     .filter(|last| last.chain == chain)
                     .map(|last| last.staple);
@@ -263,7 +364,7 @@ impl Origins {
                 .negotiated_key_exchange_group()
                 .map(|group| group.name()),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
-            client_certificate_requested: noted.requested,
+            client_certificate_requested,
             stapled: !certificate.staple.is_empty(),
             resumed,
         };
@@ -293,7 +394,7 @@ impl Origins {
 }
 
 impl Sessions {
-    fn last(&self) -> MutexGuard<'_, Option<Certificate>> {
+    fn last(&self) -> MutexGuard<'_, Option<Last>> {
         lock(&self.last)
     }
 }

@@ -3,8 +3,8 @@
 //! [`Origins`] makes handshakes with origins and judges their certificates; [`Probes`] makes such
 //! handshakes for nothing but their [`Report`], and remembers it. Both speak with a ClientHello of
 //! sluice's own: what the client offered is never passed on as if it were ours (RFC 8446
-//! section 9.3), and what is offered is what rustls offers by default, so that the leg to the origin
-//! is no weaker than the one to the client.
+//! section 9.3). It offers what rustls offers by default, so that the leg to the origin is no weaker
+//! than the one to the client; but of the versions none that the client does not offer.
 //!
 //! A certificate that is not valid does not fail a handshake. It is reported with everything that is
 //! wrong with it, and it is for the policy to say what becomes of the flow. Nothing in this module
@@ -26,7 +26,7 @@ mod trust;
 mod verifier;
 mod view;
 
-pub use connect::{Client, Connected, Origins, Target};
+pub use connect::{Client, Connected, Offer, Origins, Target};
 pub use counted::Counted;
 pub use failure::{Cause, HandshakeFailure, Phase};
 pub use faults::{Fault, Faults};

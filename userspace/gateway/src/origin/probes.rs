@@ -68,7 +68,14 @@ impl HelloClass {
         }
     }
 
-    /// The protocols to offer, as [`super::Origins::connect`] takes them.
+    /// The versions of TLS 1.2 and 1.3 that are offered.
+    #[must_use]
+    pub fn versions(&self) -> TlsVersions {
+        let versions = [TlsVersion::Tls12, TlsVersion::Tls13];
+        TlsVersions::of(versions.into_iter().filter(|&v| self.offers(v)))
+    }
+
+    /// The protocols to offer, as [`super::Offer`] has them.
     #[must_use]
     pub fn alpn(&self) -> Vec<&[u8]> {
         self.alpn.iter().map(Vec::as_slice).collect()
@@ -86,7 +93,7 @@ pub struct ProbeKey {
     pub name: Option<Box<str>>,
 }
 
-/// Makes the handshake of a probe.
+/// Makes the handshake of a probe: dials, and has [`super::Origins::probe`] do the rest.
 pub trait Connector: Send + Sync + 'static {
     /// Connects to the origin, makes a handshake, and closes the connection.
     ///

@@ -61,7 +61,7 @@ impl Certificate {
 /// What a leaf says of itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Leaf {
-    /// Its subject, such as `C=DE, O=Example, CN=www.example`; control characters are escaped.
+    /// Its subject, as RFC 4514 writes names: `CN=www.example,O=Example,C=DE`.
     pub subject: String,
     /// Its issuer, written likewise.
     pub issuer: String,
@@ -102,7 +102,7 @@ pub struct Negotiated {
     pub group: Option<NamedGroup>,
     /// The application protocol; `None` where the origin chose none.
     pub alpn: Option<Vec<u8>>,
-    /// Whether the origin asked for a client certificate.
+    /// Whether the origin asked for a client certificate; in a resumed session, whether it had.
     pub client_certificate_requested: bool,
     /// Whether an OCSP answer was stapled.
     pub stapled: bool,

@@ -17,7 +17,8 @@ pub struct Settings {
     pub revocation: RevocationMode,
     /// What it means where that cannot be found out.
     pub unknown: Unknown,
-    /// Files of certificate revocation lists, in PEM or DER.
+    /// Files of certificate revocation lists, in PEM or DER. Like all files they are read once, when
+    /// the generation is made.
     pub crls: Vec<PathBuf>,
     /// What an origin that asks for a client certificate is told.
     pub client_certificate: ClientCertificate,
@@ -28,7 +29,8 @@ pub struct Settings {
     pub answer_timeout: Duration,
     /// How long the whole handshake may take, from the same moment.
     pub handshake_timeout: Duration,
-    /// For how many combinations of client and origin sessions are kept; 0: none are.
+    /// For how many combinations of client and origin sessions are kept, some 20 KiB each at most;
+    /// 0: none are.
     pub sessions: usize,
 }
 
@@ -44,7 +46,7 @@ impl Default for Settings {
             own: Vec::new(),
             answer_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
-            sessions: 4096,
+            sessions: 2048,
         }
     }
 }

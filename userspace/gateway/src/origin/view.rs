@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use rustls::pki_types::{SignatureVerificationAlgorithm, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
@@ -231,16 +232,49 @@ impl<'a> View<'a> {
     }
 }
 
-/// A name in one line: attributes from the most general on, control characters escaped.
+/// A name as RFC 4514 section 2 writes it, the most particular part first; control characters are
+/// escaped, too.
 pub(super) fn printable(name: &X509Name<'_>) -> String {
+    let parts: Vec<_> = name.iter_rdn().collect();
     let mut text = String::new();
-    for c in name.to_string().chars() {
-        match c.is_control() {
-            true => text.extend(c.escape_default()),
-            false => text.push(c),
+    for part in parts.into_iter().rev() {
+        for (index, attribute) in part.iter().enumerate() {
+            if !text.is_empty() {
+                text.push(if index == 0 { ',' } else { '+' });
+            }
+            match oid2abbrev(attribute.attr_type(), oid_registry()) {
+                Ok(short) => text.push_str(short),
+                Err(_) => text.push_str(&attribute.attr_type().to_id_string()),
+            }
+            text.push('=');
+            match attribute.as_str() {
+                Ok(value) => escape(value, &mut text),
+                Err(_) => {
+                    text.push('#');
+                    let bytes = attribute.as_slice().iter();
+                    bytes.for_each(|byte| text.push_str(&format!("{byte:02x}")));
+                }
+            }
         }
     }
     text
+}
+
+fn escape(value: &str, text: &mut String) {
+    let last = value.len().saturating_sub(1);
+    for (at, c) in value.char_indices() {
+        let edge = match c {
+            ' ' => at == 0 || at == last,
+            '#' => at == 0,
+            _ => false,
+        };
+        match c {
+            ',' | '+' | '"' | '\\' | '<' | '>' | ';' => text.extend(['\\', c]),
+            _ if edge => text.extend(['\\', c]),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
 }
 
 fn shown(name: &GeneralName<'_>) -> Option<String> {
@@ -301,4 +335,37 @@ fn bits(modulus: &[u8]) -> usize {
 pub(super) fn unix(seconds: i64) -> UnixTime {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(parts: &[(u8, u8, &[u8])]) -> String {
+        let tlv = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+        let parts: Vec<u8> = parts
+            .iter()
+            .flat_map(|&(kind, tag, value)| {
+                let pair = [tlv(0x06, &[0x55, 4, kind]), tlv(tag, value)].concat();
+                tlv(0x31, &tlv(SEQUENCE, &pair))
+            })
+            .collect();
+        let der = tlv(SEQUENCE, &parts);
+        printable(&X509Name::from_der(&der).unwrap().1)
+    }
+
+    #[test]
+    fn names_are_written_as_rfc_4514_has_them() {
+        let (country, organisation, common) = (6, 10, 3);
+        assert_eq!(
+            name(&[
+                (country, 0x13, b"DE"),
+                (organisation, 0x0c, b"Example, Inc. \"A+B\""),
+                (common, 0x0c, b" #1\n "),
+            ]),
+            r#"CN=\ #1\n\ ,O=Example\, Inc. \"A\+B\",C=DE"#
+        );
+        assert_eq!(name(&[(common, 0x1e, b"\0a")]), "CN=#0061");
+        assert_eq!(name(&[]), "");
+    }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use sluice_gateway::origin::{Origins, Target};
+use sluice_gateway::origin::{Offer, Origins, Target};
+use sluice_policy::{TlsVersion, TlsVersions};
 use tokio::io::AsyncReadExt;
 
 use crate::pki::*;
-use crate::served::{client, trusting};
+use crate::served::{client, offering, trusting};
 
 /// The body of each extension of a ClientHello by its number, and its list of cipher suites.
 #[derive(Debug)]
@@ -68,10 +69,14 @@ fn words(bytes: &[u8]) -> Vec<u16> {
 
 /// The hello that is sent, read by an origin that never answers.
 async fn sent(origins: &Origins, name: Option<&str>, alpn: &[&[u8]]) -> Vec<u8> {
+    sent_for(origins, name, offering(alpn)).await
+}
+
+async fn sent_for(origins: &Origins, name: Option<&str>, offer: Offer<'_>) -> Vec<u8> {
     let (near, mut far) = tokio::io::duplex(16_384);
     let target = Target::new(name, "192.0.2.1:443".parse().unwrap()).unwrap();
     let client = client();
-    let met = origins.connect(near, &target, Some(&client), alpn, now());
+    let met = origins.connect(near, &target, Some(&client), offer, now());
     let read = async {
         let mut bytes = vec![0; 5];
         far.read_exact(&mut bytes).await.unwrap();
@@ -131,6 +136,33 @@ async fn the_name_is_sent_as_the_client_sent_it_and_no_protocol_unasked() {
     let nameless = Offered::of(&sent(&origins, None, &[b"http/1.1"]).await);
     assert_eq!(nameless.body(0), None);
     assert_eq!(nameless.body(16).unwrap(), b"\0\x09\x08http/1.1");
+}
+
+#[tokio::test]
+async fn no_version_is_offered_that_the_client_does_not_offer() {
+    use TlsVersion::{Tls10, Tls12, Tls13};
+    let origins = trusting(&Authority::root("root"));
+    for (client, offered) in [
+        (&[Tls10, Tls12][..], &[3u8, 3][..]),
+        (&[Tls13], &[3, 4]),
+        (&[Tls12, Tls13], &[3, 4, 3, 3]),
+        (&[Tls10], &[3, 4, 3, 3]),
+    ] {
+        let offer = Offer {
+            versions: TlsVersions::of(client.iter().copied()),
+            alpn: &[],
+        };
+        let hello = Offered::of(&sent_for(&origins, Some(NAME), offer).await);
+        assert_eq!(hello.body(43).unwrap()[1..], *offered, "{client:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_protocols_are_not_offered() {
+    let origins = trusting(&Authority::root("root"));
+    let long = [b'x'; 256];
+    let hello = Offered::of(&sent(&origins, Some(NAME), &[b"", &long, b"h2"]).await);
+    assert_eq!(hello.body(16).unwrap(), b"\0\x03\x02h2");
 }
 
 #[tokio::test]

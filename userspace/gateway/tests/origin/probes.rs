@@ -15,7 +15,11 @@ use sluice_gateway::origin::{
 };
 use sluice_policy::{Alpn, TlsVersion, TlsVersions};
 
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+
 use crate::pki::*;
+use crate::served::{Served, trusting};
 
 fn report(faults: Faults) -> Report {
     Report {
@@ -270,6 +274,53 @@ async fn at_most_so_many_are_under_way_and_each_has_an_end() {
     assert!(probes.known(&probe_key("a"), now()).is_some());
     let third = probes.ask(&probe_key("b"), CLIENT, now()).await;
     assert!(matches!(third, Outcome::Unavailable(Unavailable::Deadline)));
+}
+
+#[tokio::test]
+async fn a_probe_of_an_origin_ends_in_order() {
+    let root = Authority::root("root");
+    let key = key();
+    let leaf = root.leaf(&key).sign(&root.key);
+    let mut served = Served::new(&[&leaf], &key);
+    served.alpn = vec![b"h2".to_vec()];
+    let config = served.config();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let origin = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(config);
+        let mut stream = acceptor.accept(socket).await.unwrap();
+        let mut bytes = Vec::new();
+        // Without a word of the end this is an error.
+        stream.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    });
+    let origins = Arc::new(trusting(&root));
+    let connector = move |key: ProbeKey| {
+        let origins = Arc::clone(&origins);
+        async move {
+            let stream = TcpStream::connect(key.address).await;
+            let stream = stream.map_err(|error| ProbeError::Unreachable(error.kind()))?;
+            Ok(origins.probe(stream, &key, now()).await?)
+        }
+    };
+    let probes = Probes::new(connector, ProbeLimits::default());
+    let mut question = probe_key(NAME);
+    question.address = address;
+    let outcome = probes.ask(&question, CLIENT, now()).await;
+    let Outcome::Report(report) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(report.is_valid());
+    assert_eq!(report.negotiated.alpn.as_deref(), Some(&b"h2"[..]));
+    assert!(origin.await.unwrap().is_empty());
+    // The origin is gone; what it was is remembered.
+    let again = probes.ask(&question, CLIENT, now()).await;
+    assert!(matches!(again, Outcome::Report(_)));
+    question.name = Some("other.example".into());
+    let gone = probes.ask(&question, CLIENT, now()).await;
+    let refused = Unavailable::Unreachable(io::ErrorKind::ConnectionRefused);
+    assert!(matches!(gone, Outcome::Unavailable(why) if why == refused));
 }
 
 #[test]

@@ -151,7 +151,8 @@ async fn d4_a_staple_is_believed_of_who_was_named_for_it() {
         ("expired", &expired, UNKNOWN),
         ("named by itself", &forged, UNKNOWN),
     ] {
-        let staple = Said::of(GOOD).signed(&world.issuer, &responder, &[certificate.clone()]);
+        let staple =
+            Said::of(GOOD).signed(&world.issuer, &responder, std::slice::from_ref(certificate));
         same(&world.found(Some(staple)).await, expected, what);
     }
 }

@@ -12,13 +12,14 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use sluice_gateway::origin::{
-    Client, Connected, HandshakeFailure, Origins, Report, Settings, Target,
+    Client, Connected, HandshakeFailure, Offer, Origins, Report, Settings, Target,
 };
+use sluice_policy::{TlsVersion, TlsVersions};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::pki::{Authority, NAME, private};
+use crate::pki::{Authority, Draft, NAME, key, now, private};
 
 /// Settings that trust these roots and nobody else.
 pub(crate) fn settings(roots: &[&CertificateDer<'_>]) -> (Settings, tempfile::TempDir) {
@@ -134,6 +135,14 @@ pub(crate) async fn meet_as(
     report
 }
 
+/// An offer of both versions and of these protocols.
+pub(crate) fn offering<'a>(alpn: &'a [&'a [u8]]) -> Offer<'a> {
+    Offer {
+        versions: TlsVersions::of([TlsVersion::Tls12, TlsVersion::Tls13]),
+        alpn,
+    }
+}
+
 pub(crate) async fn connect(
     origins: &Origins,
     address: SocketAddr,
@@ -144,7 +153,9 @@ pub(crate) async fn connect(
 ) -> Result<Connected<TcpStream>, HandshakeFailure> {
     let target = Target::new(name, address).unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
-    origins.connect(stream, &target, client, alpn, now).await
+    origins
+        .connect(stream, &target, client, offering(alpn), now)
+        .await
 }
 
 /// The names of what is wrong with a chain, by a handshake over loopback.
@@ -172,4 +183,35 @@ pub(crate) async fn faults_as(
 
 pub(crate) fn words(certificate: &sluice_gateway::origin::Certificate) -> Vec<&'static str> {
     certificate.faults.iter().map(|f| f.name()).collect()
+}
+
+/// A root that is trusted, an issuer below it, and a key for leaves.
+pub(crate) struct World {
+    pub(crate) root: Authority,
+    pub(crate) issuer: Authority,
+    pub(crate) key: KeyPair,
+    pub(crate) origins: Origins,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let root = Authority::root("root");
+        let issuer = root.below("issuer", |_| {});
+        Self {
+            origins: trusting(&root),
+            root,
+            issuer,
+            key: key(),
+        }
+    }
+
+    /// What is wrong with a leaf of the issuer.
+    pub(crate) async fn faults(&self, change: impl FnOnce(Draft) -> Draft) -> Vec<&'static str> {
+        let leaf = change(self.issuer.leaf(&self.key)).sign(&self.issuer.key);
+        self.faults_of(&[&leaf, &self.issuer.certificate]).await
+    }
+
+    pub(crate) async fn faults_of(&self, chain: &[&CertificateDer<'static>]) -> Vec<&'static str> {
+        faults_at(&self.origins, chain, &self.key, now()).await
+    }
 }
