@@ -25,6 +25,7 @@ mod cache;
 mod certificate;
 mod clock;
 mod constraints;
+mod der;
 mod error;
 mod export;
 mod file;

@@ -137,7 +137,7 @@ fn what_is_no_authority_is_refused() {
             make("early", &|params| params.not_before = at(1)),
         ),
         (
-            "is empty",
+            "has an empty subject",
             make("anonymous", &|params| {
                 params.distinguished_name = rcgen::DistinguishedName::new();
             }),
