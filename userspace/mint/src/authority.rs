@@ -4,11 +4,10 @@ use std::{fmt, path::Path, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, GeneralSubtree,
-    IsCa, Issuer, KeyUsagePurpose, NameConstraints, SerialNumber,
+    IsCa, KeyUsagePurpose, NameConstraints, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -29,14 +28,14 @@ const COMMON_NAME_LIMIT: usize = 64;
 /// no certificate and no bytes from outside ever reach the key.
 pub struct Authority {
     chain: Chain,
-    issuer: Issuer<'static, CaKey>,
+    key: CaKey,
 }
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authority")
             .field("chain", &self.chain)
-            .field("key", self.issuer.key())
+            .field("key", &self.key)
             .finish()
     }
 }
@@ -81,9 +80,7 @@ impl Authority {
     }
 
     fn new(chain: Chain, key: CaKey, path: &Path) -> Result<Self, AuthorityError> {
-        let issuer = Issuer::from_ca_cert_der(chain.signing().der(), key)
-            .map_err(|error| unusable(&chain, path, &error.to_string()))?;
-        let authority = Self { chain, issuer };
+        let authority = Self { chain, key };
         authority.check_signature(path)?;
         Ok(authority)
     }
@@ -110,60 +107,40 @@ impl Authority {
         &self.chain
     }
 
-    pub(crate) fn issuer(&self) -> &Issuer<'static, CaKey> {
-        &self.issuer
+    pub(crate) fn key(&self) -> &CaKey {
+        &self.key
     }
 
-    /// Signs a certificate for its own key, which is thrown away, and looks whether clients would
-    /// take one that is signed so: a subject that is written otherwise, or a key that does not do
-    /// what it says, would show only at clients.
+    /// Signs a few bytes, which are thrown away, and looks whether clients would take the
+    /// signature: a key that does not do what it says would show only at them.
     fn check_signature(&self, path: &Path) -> Result<(), AuthorityError> {
-        let refuse = |why: &str| unusable(&self.chain, path, why);
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.serial_number = Some(serial()?);
-        let trial = params
-            .signed_by(self.issuer.key(), &self.issuer)
-            .map_err(|error| refuse(&error.to_string()))?;
-        let parse = |der| {
-            X509Certificate::from_der(der)
-                .ok()
-                .map(|(_, parsed)| parsed)
+        let refuse = |why: &str| AuthorityError::BadKey {
+            path: path.to_owned(),
+            why: why.to_owned(),
         };
+        let trial = b"a trial";
+        let signature = self
+            .key
+            .sign(trial)
+            .map_err(|error| refuse(&format!("the key of this CA does not sign: {error}")))?;
         let signing = self.chain.signing();
-        let (Some(trial), Some(own)) = (parse(trial.der()), parse(signing.der())) else {
-            return Err(refuse("what it signs cannot be read"));
-        };
-        if trial.issuer().as_raw() != signing.subject_der() {
+        if !signing.verifies(self.key.signature(), trial, &signature) {
             return Err(refuse(
-                "has a subject that leaves cannot repeat byte by byte: use a CA with a plain \
-                 subject",
+                "the key of this CA makes signatures that its certificate does not verify",
             ));
-        }
-        if trial.verify_signature(Some(own.public_key())).is_err() {
-            return Err(refuse("what its key signs is not taken for its signature"));
         }
         Ok(())
     }
 }
 
-fn unusable(chain: &Chain, path: &Path, why: &str) -> AuthorityError {
-    AuthorityError::BadCertificate {
-        path: path.into(),
-        number: 1,
-        subject: chain.signing().subject.clone(),
-        why: why.to_owned(),
-    }
-}
-
 /// A serial number: 128 bits, of which 126 are random, so that it is positive, never zero, and has
 /// always 16 bytes (RFC 5280 section 4.1.2.2 allows 20).
-pub(crate) fn serial() -> Result<SerialNumber, AuthorityError> {
+pub(crate) fn serial() -> Result<[u8; 16], AuthorityError> {
     let mut bytes = key::random::<16>()?;
     if let Some(first) = bytes.first_mut() {
         *first = *first & 0x3f | 0x40;
     }
-    Ok(SerialNumber::from_slice(&bytes))
+    Ok(bytes)
 }
 
 /// What a new authority is to be.
@@ -243,7 +220,7 @@ impl NewAuthority {
         let mut params = CertificateParams::default();
         params.not_before = moment(now.saturating_sub(BACKDATE))?;
         params.not_after = moment(now.saturating_add(seconds))?;
-        params.serial_number = Some(serial()?);
+        params.serial_number = Some(SerialNumber::from_slice(&serial()?));
         params.distinguished_name = DistinguishedName::new();
         params
             .distinguished_name

@@ -3,14 +3,21 @@
 use std::{fmt, path::Path};
 
 use pkcs8::{Document, LineEnding};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use sha2::{Digest, Sha256};
 use x509_parser::{
-    certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, x509::X509Version,
+    certificate::X509Certificate,
+    extensions::ParsedExtension,
+    prelude::FromDer,
+    x509::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Version},
 };
 
 use crate::{
-    AuthorityError, Constraints, KeyKind, LeafName, PresentedName, clock::show_moment, file, key,
+    AuthorityError, Constraints, KeyKind, LeafName, PresentedName, clock::show_moment, der, file,
+    key,
 };
 
 /// Certificates that a chain may have; more only serve to keep clients busy.
@@ -54,6 +61,7 @@ pub struct CaCertificate {
     der: CertificateDer<'static>,
     info: Vec<u8>,
     subject_der: Vec<u8>,
+    key_id: Vec<u8>,
     self_issued: bool,
     /// SHA-256 of the certificate.
     pub fingerprint: Fingerprint,
@@ -124,16 +132,8 @@ impl CaCertificate {
         if parsed.version() != X509Version::V3 {
             return Err(no("is not of version 3, and only that can be an authority"));
         }
-        let attributes: Vec<_> = parsed
-            .subject()
-            .iter()
-            .map(|rdn| rdn.iter().count())
-            .collect();
-        if attributes.is_empty() || attributes.iter().any(|count| *count != 1) {
-            return Err(no(
-                "has a subject that is empty or has parts of several values, which leaves cannot \
-                 repeat: use a CA with a plain subject",
-            ));
+        if parsed.subject().iter().next().is_none() {
+            return Err(no("has an empty subject, by which leaves cannot name it"));
         }
         let algorithm = parsed.signature_algorithm.algorithm.to_id_string();
         if parsed.subject() != parsed.issuer() && WEAK.contains(&algorithm.as_str()) {
@@ -160,6 +160,7 @@ impl CaCertificate {
             der: der.clone(),
             info: parsed.public_key().raw.to_vec(),
             subject_der: parsed.subject().as_raw().to_vec(),
+            key_id: key_id(&parsed),
             self_issued: parsed.subject() == parsed.issuer(),
             fingerprint: Fingerprint::of(der),
             issuer: parsed.issuer().to_string(),
@@ -179,19 +180,61 @@ impl CaCertificate {
         &self.subject_der
     }
 
+    /// By what leaves name the key.
+    pub(crate) fn key_id(&self) -> &[u8] {
+        &self.key_id
+    }
+
     /// Whether this one signed that one.
     fn signed(&self, other: &Self) -> bool {
-        let parse = |der| {
-            X509Certificate::from_der(der)
-                .ok()
-                .map(|(_, parsed)| parsed)
-        };
-        let (Some(own), Some(other)) = (parse(&self.der), parse(&other.der)) else {
+        let Ok((_, parsed)) = X509Certificate::from_der(&other.der) else {
             return false;
         };
-        other.issuer().as_raw() == own.subject().as_raw()
-            && other.verify_signature(Some(own.public_key())).is_ok()
+        parsed.issuer().as_raw() == self.subject_der
+            && self.verifies(
+                &algorithm(&parsed.signature_algorithm),
+                parsed.tbs_certificate.as_ref(),
+                &parsed.signature_value.data,
+            )
     }
+
+    /// Whether a signature is that of this certificate's key; `with` says how it was made, as
+    /// [`algorithm`] has it.
+    pub(crate) fn verifies(&self, with: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        let Ok((_, info)) = SubjectPublicKeyInfo::from_der(&self.info) else {
+            return false;
+        };
+        let kind = algorithm(&info.algorithm);
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let mut fitting = known.all.iter().filter(|known| {
+            known.signature_alg_id().as_ref() == with && known.public_key_alg_id().as_ref() == kind
+        });
+        let key = &info.subject_public_key.data;
+        fitting.any(|known| known.verify_signature(key, message, signature).is_ok())
+    }
+}
+
+/// What is inside an AlgorithmIdentifier (RFC 5280 section 4.1.1.2), in DER. Its parameters are
+/// short here: another OID, or nothing.
+fn algorithm(read: &AlgorithmIdentifier<'_>) -> Vec<u8> {
+    let mut written = der::value(der::OID, &[read.algorithm.as_bytes()]);
+    if let Some(parameters) = &read.parameters {
+        // Types have numbers below 31.
+        let tag = parameters.tag().0 as u8;
+        written.extend(der::value(tag, &[parameters.data]));
+    }
+    written
+}
+
+/// The subject key identifier, or what it would be by RFC 7093 section 2.
+fn key_id(parsed: &X509Certificate<'_>) -> Vec<u8> {
+    let given = parsed
+        .iter_extensions()
+        .find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        });
+    given.unwrap_or_else(|| key::key_id(&parsed.public_key().subject_public_key.data).to_vec())
 }
 
 /// MD5 and SHA-1 with RSA, SHA-1 with ECDSA (RFC 8017 appendix A.2.4, RFC 3279 section 2.2.3).

@@ -14,13 +14,17 @@ use rcgen::{PublicKeyData, SignatureAlgorithm};
 use rustls::{
     SignatureScheme,
     crypto::aws_lc_rs,
-    pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer},
+    pki_types::{
+        AlgorithmIdentifier, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer,
+        PrivateSec1KeyDer, alg_id,
+    },
     sign::{Signer, SigningKey},
 };
+use sha2::{Digest, Sha256};
 use x509_parser::{prelude::FromDer, public_key::PublicKey, x509::SubjectPublicKeyInfo};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{AuthorityError, Passphrase};
+use crate::{AuthorityError, Passphrase, der};
 
 /// What kind of key an authority has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +91,7 @@ pub(crate) struct CaKey {
     signer: Box<dyn Signer>,
     kind: KeyKind,
     algorithm: &'static SignatureAlgorithm,
+    algorithm_id: AlgorithmIdentifier,
     /// As the certificate has it: SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7) in DER.
     info: Vec<u8>,
     /// The key alone.
@@ -108,22 +113,29 @@ impl CaKey {
         let info = key.public_key()?.to_vec();
         let (_, parsed) = SubjectPublicKeyInfo::from_der(&info).ok()?;
         let kind = kind_of(&parsed)?;
-        let (scheme, algorithm) = match kind {
+        let (scheme, algorithm, algorithm_id) = match kind {
             KeyKind::P256 => (
                 SignatureScheme::ECDSA_NISTP256_SHA256,
                 &rcgen::PKCS_ECDSA_P256_SHA256,
+                alg_id::ECDSA_SHA256,
             ),
             KeyKind::P384 => (
                 SignatureScheme::ECDSA_NISTP384_SHA384,
                 &rcgen::PKCS_ECDSA_P384_SHA384,
+                alg_id::ECDSA_SHA384,
             ),
-            KeyKind::Rsa { .. } => (SignatureScheme::RSA_PKCS1_SHA256, &rcgen::PKCS_RSA_SHA256),
+            KeyKind::Rsa { .. } => (
+                SignatureScheme::RSA_PKCS1_SHA256,
+                &rcgen::PKCS_RSA_SHA256,
+                alg_id::RSA_PKCS1_SHA256,
+            ),
         };
         let point = parsed.subject_public_key.data.to_vec();
         Some(Self {
             signer: key.choose_scheme(&[scheme])?,
             kind,
             algorithm,
+            algorithm_id,
             point,
             info,
         })
@@ -132,6 +144,21 @@ impl CaKey {
     /// The public key as a certificate has it, in DER.
     pub(crate) fn info(&self) -> &[u8] {
         &self.info
+    }
+
+    /// How a certificate says what it is signed with (RFC 5280 section 4.1.1.2).
+    pub(crate) fn algorithm_id(&self) -> Vec<u8> {
+        der::value(der::SEQUENCE, &[&self.algorithm_id])
+    }
+
+    /// How its signatures are made: what is inside an AlgorithmIdentifier.
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.algorithm_id
+    }
+
+    /// Signs what this crate made up.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        self.signer.sign(message)
     }
 }
 
@@ -147,9 +174,7 @@ impl PublicKeyData for CaKey {
 
 impl rcgen::SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.signer
-            .sign(message)
-            .map_err(|error| rcgen::Error::RingKeyRejected(error.to_string()))
+        Self::sign(self, message).map_err(|error| rcgen::Error::RingKeyRejected(error.to_string()))
     }
 }
 
@@ -171,7 +196,20 @@ pub(crate) fn kind_of(info: &SubjectPublicKeyInfo<'_>) -> Option<KeyKind> {
 /// The key that all leaves of a process share, and its public half.
 pub(crate) struct LeafKey {
     pub(crate) signing: Arc<dyn SigningKey>,
-    pub(crate) public: rcgen::SubjectPublicKeyInfo,
+    /// The public half as leaves have it, in DER.
+    pub(crate) info: Vec<u8>,
+    /// By what leaves name it.
+    pub(crate) id: [u8; 20],
+}
+
+/// The identifier of a key, from the key as a certificate has it without what kind it is (RFC 7093
+/// section 2, method 1).
+pub(crate) fn key_id(point: &[u8]) -> [u8; 20] {
+    let mut id = [0; 20];
+    for (to, from) in id.iter_mut().zip(Sha256::digest(point)) {
+        *to = from;
+    }
+    id
 }
 
 impl LeafKey {
@@ -188,9 +226,11 @@ impl LeafKey {
         let info = signing
             .public_key()
             .ok_or_else(|| failed("it has no public half".into()))?;
-        let public = rcgen::SubjectPublicKeyInfo::from_der(&info)
-            .map_err(|error| failed(error.to_string()))?;
-        Ok(Self { signing, public })
+        let info = info.to_vec();
+        let (_, parsed) =
+            SubjectPublicKeyInfo::from_der(&info).map_err(|error| failed(error.to_string()))?;
+        let id = key_id(&parsed.subject_public_key.data);
+        Ok(Self { signing, info, id })
     }
 }
 

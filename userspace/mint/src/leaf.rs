@@ -10,17 +10,13 @@
 //!   valid, and the names of one that bears others. Whatever cannot be repeated, or would be
 //!   accepted when repeated, is signed by a CA that only this process knows.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
-use rcgen::{
-    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
-};
 use rustls::sign::CertifiedKey;
-use time::OffsetDateTime;
 
 use crate::{
     Authority, Chain, Fingerprint, LeafName, LeafRequest, MintError, Origin, OriginCertificate,
-    PresentedName, authority, certificate::hex, key::LeafKey, request::Faults,
+    PresentedName, authority, certificate::hex, der, key::LeafKey, request::Faults,
 };
 
 /// Names of an origin that a leaf repeats.
@@ -110,33 +106,24 @@ pub(crate) fn mint(
     let plan = plan(request, authority, dates, now)?;
     let signer = if plan.trusted { authority } else { untrusted };
     let failed = |why: String| MintError::Crypto { why };
-    let moment = |unix| {
-        OffsetDateTime::from_unix_timestamp(unix)
-            .map_err(|_| failed("a date beyond the year 9999".into()))
-    };
-    let mut params = CertificateParams::default();
-    params.not_before = moment(plan.not_before)?;
-    params.not_after = moment(plan.not_after)?;
     let serial = authority::serial().map_err(|error| failed(error.to_string()))?;
-    params.serial_number = Some(serial.clone());
-    // Clients look for names only in the alternative ones (RFC 9525 section 6.3), which are
-    // critical where the subject is empty (RFC 5280 section 4.2.1.6).
-    params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = alternative(&plan.names).map_err(failed)?;
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    let certificate = params
-        .signed_by(&key.public, signer.issuer())
+    let written = certificate(&plan, signer, key, serial)
+        .ok_or_else(|| failed("a date is beyond the year 9999".into()))?;
+    let algorithm = signer.key().algorithm_id();
+    let signature = signer
+        .key()
+        .sign(&written)
         .map_err(|error| failed(error.to_string()))?;
+    // No bit of the last byte is unused.
+    let signature = der::value(der::BIT_STRING, &[&[0], &signature]);
+    let certificate = der::value(der::SEQUENCE, &[&written, &algorithm, &signature]);
 
-    let fingerprint = Fingerprint::of(certificate.der());
+    let fingerprint = Fingerprint::of(&certificate);
     let sent = plan.trusted.then(|| signer.chain().sent().cloned());
     let chain = std::iter::once(certificate.into()).chain(sent.into_iter().flatten());
     Ok(Leaf {
         certified: Arc::new(CertifiedKey::new(chain.collect(), key.signing.clone())),
-        serial: hex(&serial.to_bytes()),
+        serial: hex(&serial),
         fingerprint,
         not_before: plan.not_before,
         not_after: plan.not_after,
@@ -145,15 +132,73 @@ pub(crate) fn mint(
     })
 }
 
-fn alternative(names: &[PresentedName]) -> Result<Vec<SanType>, String> {
-    let each = names.iter().map(|name| match name.base().ip() {
-        Some(address) => Ok(SanType::IpAddress(address)),
-        None => match name.to_string().try_into() {
-            Ok(text) => Ok(SanType::DnsName(text)),
-            Err(error) => Err(format!("{name}: {error}")),
-        },
-    });
-    each.collect()
+/// What is signed (RFC 5280 section 4.1): version 3, and nothing but what servers need.
+fn certificate(
+    plan: &Plan,
+    signer: &Authority,
+    key: &LeafKey,
+    serial: [u8; 16],
+) -> Option<Vec<u8>> {
+    let issuer = signer.chain().signing();
+    let (from, to) = (der::moment(plan.not_before)?, der::moment(plan.not_after)?);
+    let names: Vec<u8> = plan.names.iter().flat_map(alternative).collect();
+    let key_id = der::value(der::OCTET_STRING, &[&key.id]);
+    let issuer_id = der::value(der::context(0, false), &[issuer.key_id()]);
+    let sequence = |parts: &[&[u8]]| der::value(der::SEQUENCE, parts);
+    let extensions = [
+        // Digital signature alone: the first of the bits, seven of the byte unused.
+        extension(KEY_USAGE, true, &[der::BIT_STRING, 2, 7, 0x80]),
+        extension(EXTENDED_KEY_USAGE, false, &sequence(&[&SERVER_AUTH])),
+        // No CA, which is what an empty one says.
+        extension(BASIC_CONSTRAINTS, true, &sequence(&[])),
+        // Clients look for names only here (RFC 9525 section 6.3). It is critical where the subject
+        // is empty (section 4.2.1.6).
+        extension(ALTERNATIVE_NAME, true, &sequence(&[&names])),
+        extension(SUBJECT_KEY_ID, false, &key_id),
+        extension(AUTHORITY_KEY_ID, false, &sequence(&[&issuer_id])),
+    ];
+    let version = der::value(der::INTEGER, &[&[2]]);
+    Some(sequence(&[
+        &der::value(der::context(0, true), &[&version]),
+        &der::value(der::INTEGER, &[&serial]),
+        &signer.key().algorithm_id(),
+        issuer.subject_der(),
+        &sequence(&[&from, &to]),
+        &sequence(&[]),
+        &key.info,
+        &der::value(der::context(3, true), &[&sequence(&[&extensions.concat()])]),
+    ]))
+}
+
+/// The last byte of id-ce (2.5.29), by which extensions are named.
+const SUBJECT_KEY_ID: u8 = 14;
+const KEY_USAGE: u8 = 15;
+const ALTERNATIVE_NAME: u8 = 17;
+const BASIC_CONSTRAINTS: u8 = 19;
+const AUTHORITY_KEY_ID: u8 = 35;
+const EXTENDED_KEY_USAGE: u8 = 37;
+
+/// id-kp-serverAuth (1.3.6.1.5.5.7.3.1) in DER.
+const SERVER_AUTH: [u8; 10] = [der::OID, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1];
+
+fn extension(number: u8, critical: bool, value: &[u8]) -> Vec<u8> {
+    let oid = der::value(der::OID, &[&[0x55, 0x1d, number]]);
+    let value = der::value(der::OCTET_STRING, &[value]);
+    let critical = if critical {
+        der::value(der::BOOLEAN, &[&[0xff]])
+    } else {
+        Vec::new()
+    };
+    der::value(der::SEQUENCE, &[&oid, &critical, &value])
+}
+
+/// A GeneralName (RFC 5280 section 4.2.1.6): an address is its bytes.
+fn alternative(name: &PresentedName) -> Vec<u8> {
+    match name.base().ip() {
+        Some(IpAddr::V4(address)) => der::value(der::context(7, false), &[&address.octets()]),
+        Some(IpAddr::V6(address)) => der::value(der::context(7, false), &[&address.octets()]),
+        None => der::value(der::context(2, false), &[name.to_string().as_bytes()]),
+    }
 }
 
 fn plan(
@@ -299,7 +344,7 @@ fn unacceptable(
         vec![asked.clone().into()]
     };
     let keeps = faults.contain(Faults::EXPIRED) || faults.contain(Faults::NOT_YET_VALID);
-    let written = |unix: i64| OffsetDateTime::from_unix_timestamp(unix).is_ok();
+    let written = |unix: i64| der::moment(unix).is_some();
     let sane = origin.not_before < origin.not_after
         && written(origin.not_before)
         && written(origin.not_after);

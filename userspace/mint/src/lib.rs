@@ -7,7 +7,7 @@
 //! own certificate in names or time, and refused by clients where the origin's would be. See
 //! [`LeafRequest`] for what is asked.
 //!
-//! [`Files`] makes, imports, reads and rotates authorities on disk; [`export()`] writes their
+//! [`AuthorityFiles`] makes, imports, reads and rotates authorities on disk; [`export()`] writes their
 //! certificates for clients. There is no default authority, and no key in any package.
 //!
 //! # What keeps the key
@@ -25,6 +25,7 @@ mod cache;
 mod certificate;
 mod clock;
 mod constraints;
+mod der;
 mod error;
 mod export;
 mod file;
@@ -52,4 +53,4 @@ pub use minter::{Minter, MinterCounts, MinterOptions};
 pub use name::{LeafName, NameError, PresentedName};
 pub use passphrase::{Passphrase, PassphraseSource};
 pub use request::{Faults, LeafRequest, Origin, OriginCertificate};
-pub use rotation::{Authorities, Certificates, Files, KeyState};
+pub use rotation::{Authorities, AuthorityFiles, Certificates, KeyState};

@@ -9,9 +9,9 @@
 //! | `ca.pem.next`, `ca.key.next` | the one that will sign from the moment that its certificate's file names in a line `Signs-from:` before the PEM block (RFC 7468 section 2 allows such text) |
 //! | `ca.pem.previous` | the certificate of the one that signed before; its key is gone |
 //!
-//! A rotation has three steps, and between them everything goes on by itself: [`Files::begin`]
+//! A rotation has three steps, and between them everything goes on by itself: [`AuthorityFiles::begin`]
 //! makes the next authority, which clients are then given; at its moment a running daemon signs
-//! with it, also without being told; [`Files::finish`] gives it the names of the first one. Every
+//! with it, also without being told; [`AuthorityFiles::finish`] gives it the names of the first one. Every
 //! step is a sequence of renames of which each leaves an authority that can be used: the next one's
 //! certificate is there only after its key, and once its moment has come, its key is taken from
 //! either name.
@@ -34,7 +34,7 @@ const SIGNS_FROM: &str = "Signs-from: ";
 
 /// Where an authority is kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Files {
+pub struct AuthorityFiles {
     /// The certificate, and those above it.
     pub certificate: PathBuf,
     /// The key.
@@ -84,7 +84,7 @@ pub enum KeyState {
     Encrypted,
 }
 
-impl Files {
+impl AuthorityFiles {
     fn next(&self) -> Self {
         Self {
             certificate: with_ending(&self.certificate, ".next"),
@@ -122,7 +122,7 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// Those of [`Authority::load`] for the files that are read, and of [`Files::create`] for
+    /// Those of [`Authority::load`] for the files that are read, and of [`AuthorityFiles::create`] for
     /// those that are written.
     pub fn import(
         &self,

@@ -2,6 +2,9 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
+use sluice_mint::{AuthorityFiles, Clock, SystemClock};
+
+use super::ca;
 use crate::config::{self, Config, show};
 
 /// Arguments of `sluice check`.
@@ -34,8 +37,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     });
     match loaded {
         Ok(config) => {
+            let authority = config
+                .ca
+                .as_ref()
+                .map(|ca| authority(&ca.files))
+                .transpose();
+            let authority = match authority {
+                Ok(authority) => authority,
+                Err(why) => {
+                    eprintln!("{}: [ca]: {why}", file.display());
+                    return Ok(ExitCode::FAILURE);
+                }
+            };
             let mut out = std::io::stdout().lock();
             out.write_all(show::effective(&config).as_bytes())?;
+            if let Some(text) = authority {
+                write!(out, "\nthe CA as its files have it:\n{text}")?;
+            }
             writeln!(out, "\n{}: valid", file.display())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -43,5 +61,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             eprintln!("{error}");
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// What is to be said of the CA; an error where the daemon could not use it.
+fn authority(files: &AuthorityFiles) -> Result<String, String> {
+    let now = SystemClock::default().unix();
+    let report = ca::report(files, now).map_err(|error| error.to_string())?;
+    match report.refusal(files) {
+        Some(why) => Err(why),
+        None => Ok(report
+            .human()
+            .lines()
+            .map(|line| format!("  {line}\n"))
+            .collect()),
     }
 }

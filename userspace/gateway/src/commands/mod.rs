@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod ca;
 pub mod check;
 pub mod decrypts;
 pub mod diff;
@@ -38,6 +39,8 @@ pub enum Command {
     Diff(diff::Args),
     /// Show which rules could ever have a server's flows decrypted.
     Decrypts(decrypts::Args),
+    /// Make, show, export, import or rotate the CA that signs for origins.
+    Ca(Box<ca::Args>),
 }
 
 impl Command {
@@ -58,6 +61,7 @@ impl Command {
             Self::Explain(args) => explain::run(*args),
             Self::Diff(args) => diff::run(args),
             Self::Decrypts(args) => decrypts::run(args),
+            Self::Ca(args) => ca::run(*args),
         }
     }
 }

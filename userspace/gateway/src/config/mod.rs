@@ -6,6 +6,7 @@
 //! [`DEFAULT`] is the documented default, and parses to what an empty file with a `lan` would.
 
 mod actions;
+mod authority;
 mod condition;
 mod lists;
 mod names;
@@ -29,6 +30,7 @@ use std::{
 };
 
 use sluice_abi::Marks;
+use sluice_mint::{AuthorityFiles, MinterOptions, PassphraseSource};
 use sluice_policy::{
     Policy, RuleSet,
     kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Refused, Rules, Steer},
@@ -66,6 +68,8 @@ pub struct Config {
     pub shadow: Option<PathBuf>,
     /// What the lists were made of, for [`Config::reload`].
     pub sources: Sources,
+    /// The authority that signs for origins; `None`: nothing is decrypted, and no page shown.
+    pub ca: Option<Ca>,
     /// Where metrics and health are served.
     pub admin: Admin,
     /// Where records go.
@@ -143,6 +147,18 @@ pub struct Splice {
     pub connect_timeout: Duration,
     /// Bytes after which a flow is given large pipes.
     pub bulk_after: u64,
+}
+
+/// The section `[ca]`: where the authority is, and how leaves are made. The files are not read
+/// with the configuration.
+#[derive(Clone, Debug)]
+pub struct Ca {
+    /// Certificate and key.
+    pub files: AuthorityFiles,
+    /// Where the key's passphrase is to be had, if it has one.
+    pub passphrase: Option<PassphraseSource>,
+    /// How leaves are made and kept.
+    pub options: MinterOptions,
 }
 
 /// The section `[admin]`.

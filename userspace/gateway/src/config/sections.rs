@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::{
     AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, Splice,
-    Steering, lists,
+    Steering, authority, lists,
     names::{Names, name},
     people,
     problem::Problems,
@@ -24,9 +24,9 @@ use super::{
 const TOP: Keys = Keys {
     known: &[
         "gateway", "egress", "steer", "splice", "policy", "user", "identity", "group", "list",
-        "schedule", "rule", "admin", "log",
+        "schedule", "rule", "ca", "admin", "log",
     ],
-    later: &["ca", "proxy", "intercept", "upstream"],
+    later: &["proxy", "intercept", "upstream"],
 };
 
 /// Reads a whole document; `None` where it has a mistake that leaves no configuration.
@@ -54,6 +54,10 @@ pub(super) fn config<'t>(
         schedules: schedules::schedules(&top, &mut names),
         rules: rules::rules(&top, &names, rules::plain_block(&policy_section)),
     };
+    let ca = top
+        .get("ca")
+        .and_then(|item| item.section("[ca]", authority::CA))
+        .and_then(|section| authority::ca(&section));
     let admin = admin(&section(&top, "admin", ADMIN, problems));
     let log = log(&section(&top, "log", LOG, problems));
     if !problems.is_empty() {
@@ -76,6 +80,7 @@ pub(super) fn config<'t>(
         refused: Refused::Nothing,
         shadow,
         sources: files.after.take(),
+        ca,
         admin,
         log,
     };
@@ -174,7 +179,7 @@ const fn seconds(seconds: u64) -> std::time::Duration {
     std::time::Duration::from_secs(seconds)
 }
 
-fn absolute(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() {
         Ok(path)
@@ -187,7 +192,7 @@ fn port(section: &Section<'_>, key: &str, default: u16) -> u16 {
     u16::try_from(section.number(key, default.into(), 1..65_536)).unwrap_or(default)
 }
 
-fn count(section: &Section<'_>, key: &str, default: usize) -> usize {
+pub(super) fn count(section: &Section<'_>, key: &str, default: usize) -> usize {
     const COUNTS: Range<u64> = 1..16_777_217;
     usize::try_from(section.number(key, default as u64, COUNTS)).unwrap_or(default)
 }

@@ -5,8 +5,10 @@ mod policy;
 
 use std::fmt::{self, Display, Write};
 
+use sluice_mint::PassphraseSource;
+
 use super::{
-    Config, Midstream, OnFailure, protocol_name, show_duration, show_size,
+    Ca, Config, Midstream, OnFailure, protocol_name, show_duration, show_size,
     warn::{notes, openings, warnings},
 };
 
@@ -47,6 +49,7 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         steer,
         splice,
         admin,
+        ca,
         ..
     } = config;
     writeln!(out, "gateway:")?;
@@ -121,6 +124,29 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         show_duration(splice.connect_timeout),
     )?;
     row(out, "bulk_after", show_size(splice.bulk_after))?;
+
+    if let Some(Ca {
+        files,
+        passphrase,
+        options,
+    }) = ca
+    {
+        writeln!(out, "\nca:")?;
+        row(out, "certificate", files.certificate.display())?;
+        row(out, "key", files.key.display())?;
+        let passphrase = match passphrase {
+            None => "none".into(),
+            Some(PassphraseSource::File(path)) => path.display().to_string(),
+            Some(PassphraseSource::Credential(name)) => format!("credential \"{name}\""),
+            Some(PassphraseSource::Terminal) => "asked for".into(),
+        };
+        row(out, "passphrase", passphrase)?;
+        row(out, "leaf_validity", show_duration(options.validity))?;
+        row(out, "leaf_backdate", show_duration(options.backdate))?;
+        row(out, "leaf_cache", options.cache)?;
+        row(out, "mint_rate", format!("{}/s", options.mint_rate))?;
+        row(out, "mint_burst", options.mint_burst)?;
+    }
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin

@@ -89,11 +89,17 @@ fn doubts(rest: &str) -> Vec<String> {
 fn what_this_version_cannot_know_is_told() {
     let rule = |body: &str| format!("[[rule]]\nname = \"r\"\n{body}\n");
     let reach = |stage: &str, outcome: &str| {
-        format!("rule \"r\" needs the {stage} stage, which this version cannot reach: {outcome}")
+        let lacks = if stage == "request" {
+            "which cannot be reached without a CA"
+        } else {
+            "which this version cannot reach"
+        };
+        format!("rule \"r\" needs the {stage} stage, {lacks}: {outcome}")
     };
     let hang = "flows that hang on it are blocked as stage-unavailable";
     let unless = format!("{hang} unless a rule names certificate = \"unavailable\"");
-    let forces = "rule \"r\" forces decryption of every flow that no earlier rule settles";
+    let forces = "rule \"r\" forces decryption of every flow that no earlier rule settles, and no CA \
+                  is configured";
     for (body, expected) in [
         (
             "when = { certificate = \"expired\" }\naction = \"block\"",
@@ -128,7 +134,7 @@ fn what_this_version_cannot_know_is_told() {
         (
             "action = \"inspect\"",
             vec![
-                "rule \"r\" decrypts, which this version cannot: flows that it holds for are \
+                "rule \"r\" decrypts, which needs a CA: without one flows that it holds for are \
                  blocked as stage-unavailable"
                     .into(),
             ],
@@ -136,8 +142,8 @@ fn what_this_version_cannot_know_is_told() {
         (
             "action = { warn = \"1h\" }",
             vec![
-                "rule \"r\" shows a warning, which this version cannot: flows that it holds for \
-                 are blocked as stage-unavailable"
+                "rule \"r\" shows a warning, which needs a CA: without one flows that it holds \
+                 for are blocked as stage-unavailable"
                     .into(),
             ],
         ),
@@ -172,6 +178,34 @@ fn what_this_version_cannot_know_is_told() {
     ] {
         assert_eq!(doubts(&rule(body)), expected, "{body}");
     }
+}
+
+#[test]
+fn with_a_ca_nothing_is_said_to_need_one() {
+    let ca = "[ca]\ncertificate = \"/etc/sluice/ca.pem\"\nkey = \"/etc/sluice/ca.key\"\n";
+    for body in [
+        "action = \"inspect\"",
+        "action = { warn = \"1h\" }",
+        "action = { block = \"page\" }",
+        "when = { method = \"POST\" }\naction = { tag = \"post\" }",
+        "when = { url.path = \"/upload\", host = \"a.example\" }\naction = \"block\"",
+    ] {
+        let rule = format!("[[rule]]\nname = \"r\"\n{body}\n");
+        assert_eq!(doubts(&rule).len(), 1, "{body}");
+        assert_eq!(
+            doubts(&format!("{ca}{rule}")),
+            Vec::<String>::new(),
+            "{body}"
+        );
+    }
+    let forces = "[[rule]]\nname = \"r\"\nwhen = { url.path = \"/a\" }\naction = \"block\"\n";
+    assert_eq!(
+        doubts(&format!("{ca}{forces}")),
+        ["rule \"r\" forces decryption of every flow that no earlier rule settles"]
+    );
+    let page = "[policy]\ndefault = \"block\"\nblock = \"page\"\n";
+    assert_eq!(doubts(page).len(), 1);
+    assert_eq!(doubts(&format!("{page}{ca}")), Vec::<String>::new());
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn what_a_later_version_brings_is_refused() {
         "[[proxy]]\nlisten = [\"0.0.0.0:3128\"]\n",
         "3:3: `proxy` in the file is not yet supported in this version: take it out",
     );
-    for section in ["ca", "intercept", "upstream"] {
+    for section in ["intercept", "upstream"] {
         assert_mistake(
             &format!("[{section}]\na = \"b\"\n"),
             &format!(
@@ -85,6 +85,55 @@ fn what_a_later_version_brings_is_refused() {
         "[steer]\nstrict_hrr = true\n",
         "4:14: `strict_hrr` in [steer]: not yet supported in this version: write false",
     );
+}
+
+#[test]
+fn a_ca_names_two_files_and_at_most_one_passphrase() {
+    let ca = |more: &str| {
+        format!("[ca]\ncertificate = \"/etc/ca.pem\"\nkey = \"/etc/ca.key\"\n{more}\n")
+    };
+    assert_mistake(
+        "[ca]\ncertificate = \"/etc/ca.pem\"\n",
+        "3:1: `key` is missing in [ca]: name the file, as in \"/etc/sluice/ca.key\"",
+    );
+    assert_mistake(
+        "[ca]\nkey = \"/etc/ca.key\"\ncertificate = \"ca.pem\"\n",
+        "5:15: `certificate` in [ca]: \"ca.pem\": expected a path that begins with /",
+    );
+    for (more, mistake) in [
+        (
+            "leaf_validty = \"7d\"",
+            "6:1: unknown key `leaf_validty` in [ca]: did you mean `leaf_validity`?",
+        ),
+        (
+            "leaf_validity = \"91d\"",
+            "6:17: `leaf_validity` in [ca]: expected a duration from \"1h\" to \"90d\"",
+        ),
+        (
+            "leaf_backdate = \"31d\"",
+            "6:17: `leaf_backdate` in [ca]: expected a duration from \"0s\" to \"30d\"",
+        ),
+        (
+            "leaf_cache = 0",
+            "6:14: `leaf_cache` in [ca]: expected a number from 1 to 16777216",
+        ),
+        (
+            "mint_burst = 0",
+            "6:14: `mint_burst` in [ca]: expected a number from 1 to 1000000",
+        ),
+        (
+            "passphrase_credential = \"../x\"",
+            "6:25: `passphrase_credential` in [ca]: \"../x\": expected the name of a credential, as \
+             in \"sluice-ca\"",
+        ),
+        (
+            "passphrase_file = \"/a\"\npassphrase_credential = \"b\"",
+            "7:25: `passphrase_credential` in [ca]: a key has one passphrase: take this out, or \
+             `passphrase_file`",
+        ),
+    ] {
+        assert_mistake(&ca(more), mistake);
+    }
 }
 
 #[test]

@@ -8,12 +8,12 @@ use std::{
 
 use rcgen::{BasicConstraints, IsCa, KeyPair, KeyUsagePurpose};
 use sluice_mint::{
-    AuthorityError, Existing, Files, KeyKind, KeyState, NewAuthority, PassphraseSource,
+    AuthorityError, AuthorityFiles, Existing, KeyKind, KeyState, NewAuthority, PassphraseSource,
 };
 
 use crate::help::{Company, DAY, Place, ca_params, real_now, tool};
 
-fn refused(files: &Files) -> String {
+fn refused(files: &AuthorityFiles) -> String {
     match files.load(None, real_now()) {
         Ok(_) => panic!("{} is taken", files.certificate.display()),
         Err(error) => error.to_string(),
@@ -78,7 +78,7 @@ fn e4_a_key_that_others_could_have_read_is_refused() {
     set(0o600);
     let link = place.path("link.key");
     symlink(&place.files.key, &link).unwrap();
-    let files = Files {
+    let files = AuthorityFiles {
         key: link,
         ..place.files.clone()
     };
@@ -137,7 +137,7 @@ fn what_is_no_authority_is_refused() {
             make("early", &|params| params.not_before = at(1)),
         ),
         (
-            "is empty",
+            "has an empty subject",
             make("anonymous", &|params| {
                 params.distinguished_name = rcgen::DistinguishedName::new();
             }),
@@ -161,7 +161,7 @@ fn what_is_no_authority_is_refused() {
     }
     let good = make("one", &|_| {});
     let other = make("two", &|_| {});
-    let mixed = Files {
+    let mixed = AuthorityFiles {
         key: other.key,
         ..good.clone()
     };
@@ -181,7 +181,7 @@ fn what_is_no_authority_is_refused() {
         let error = refused(&place.put(name, certificate, key));
         assert!(error.contains(word), "{word}: {error}");
     }
-    let missing = Files {
+    let missing = AuthorityFiles {
         certificate: place.path("nothing"),
         ..good
     };
@@ -318,7 +318,7 @@ fn authorities_of_openssl_are_taken() {
         );
         let source = passphrase(&place, "correct horse");
         sealed.load(Some(&source), now).unwrap();
-        let imported = Files {
+        let imported = AuthorityFiles {
             certificate: place.path(&format!("{name}-in.pem")),
             key: place.path(&format!("{name}-in.key")),
         };

@@ -12,8 +12,8 @@ use std::{
 
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use sluice_mint::{
-    Authorities, Clock, Existing, Files, Fingerprint, Leaf, LeafName, LeafRequest, MintError,
-    Minter, MinterOptions, NewAuthority, Origin, OriginCertificate,
+    Authorities, AuthorityFiles, Clock, Existing, Fingerprint, Leaf, LeafName, LeafRequest,
+    MintError, Minter, MinterOptions, NewAuthority, Origin, OriginCertificate,
 };
 use tempfile::TempDir;
 
@@ -63,7 +63,7 @@ impl Clock for Turned {
 /// An authority in a directory that goes with it.
 pub(crate) struct Place {
     pub(crate) dir: TempDir,
-    pub(crate) files: Files,
+    pub(crate) files: AuthorityFiles,
 }
 
 impl Place {
@@ -88,7 +88,7 @@ impl Place {
     }
 
     /// Writes a certificate and a key of others.
-    pub(crate) fn put(&self, name: &str, certificates: &str, key: &str) -> Files {
+    pub(crate) fn put(&self, name: &str, certificates: &str, key: &str) -> AuthorityFiles {
         use std::os::unix::fs::PermissionsExt;
         let files = files(self.dir.path(), name);
         std::fs::write(&files.certificate, certificates).unwrap();
@@ -99,8 +99,8 @@ impl Place {
     }
 }
 
-fn files(dir: &Path, name: &str) -> Files {
-    Files {
+fn files(dir: &Path, name: &str) -> AuthorityFiles {
+    AuthorityFiles {
         certificate: dir.join(format!("{name}.pem")),
         key: dir.join(format!("{name}.key")),
     }

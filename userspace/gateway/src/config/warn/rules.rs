@@ -20,11 +20,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     found.extend(unused::unused(set));
     found.extend(overlaps::overlaps(set));
     for rule in set.flat().unwrap_or_default() {
-        found.extend(out_of_reach(&rule));
+        found.extend(out_of_reach(&rule, config.ca.is_some()));
         if forces_decryption(&rule) {
             found.push(format!(
-                "rule \"{}\" forces decryption of every flow that no earlier rule settles",
-                rule.rule.name
+                "rule \"{}\" forces decryption of every flow that no earlier rule settles{}",
+                rule.rule.name,
+                if config.ca.is_none() {
+                    ", and no CA is configured"
+                } else {
+                    ""
+                }
             ));
         }
         if believes_the_client(&rule) {
@@ -36,7 +41,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         }
     }
     let page = DefaultAction::Block(BlockKind::Page);
-    if set.defaults.identified == page || set.defaults.unidentified == page {
+    let shows = set.defaults.identified == page || set.defaults.unidentified == page;
+    if shows && config.ca.is_none() {
         found.push("a default blocks with a page, which needs a CA: it is an alert instead".into());
     }
     if let Refused::ByDaemon(overflow) = config.refused {
@@ -49,21 +55,23 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     found
 }
 
-/// What a rule needs that this version does not have, and what becomes of flows then.
-fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
+/// What a rule needs that this configuration or this version does not have, and what becomes of
+/// flows then. With a CA requests can be reached.
+fn out_of_reach(rule: &FlatRule<'_>, has_ca: bool) -> Vec<String> {
     let name = &rule.rule.name;
     let mut found = Vec::new();
     match rule.action {
+        _ if has_ca => {}
         Action::Block(BlockKind::Page) => found.push(format!(
             "rule \"{name}\" blocks with a page, which needs a CA: without one the client gets an \
              alert"
         )),
         Action::Inspect => found.push(format!(
-            "rule \"{name}\" decrypts, which this version cannot: flows that it holds for are \
+            "rule \"{name}\" decrypts, which needs a CA: without one flows that it holds for are \
              blocked as stage-unavailable"
         )),
         Action::Warn(_) => found.push(format!(
-            "rule \"{name}\" shows a warning, which this version cannot: flows that it holds for \
+            "rule \"{name}\" shows a warning, which needs a CA: without one flows that it holds for \
              are blocked as stage-unavailable"
         )),
         _ => {}
@@ -71,14 +79,15 @@ fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
     let conditions: Vec<_> = rule.when().chain(rule.unless()).collect();
     let asks = |stage| conditions.iter().any(|condition| asks(condition, stage));
     let only_note = matches!(rule.action, Action::NoLog | Action::Tag(_));
-    for (stage, otherwise) in [
+    for (stage, lacks, otherwise) in [
         (
             Stage::Certificate,
+            "which this version cannot reach",
             " unless a rule names certificate = \"unavailable\"",
         ),
-        (Stage::Request, ""),
+        (Stage::Request, "which cannot be reached without a CA", ""),
     ] {
-        if !asks(stage) {
+        if !asks(stage) || stage == Stage::Request && has_ca {
             continue;
         }
         let outcome = if only_note {
@@ -87,7 +96,7 @@ fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
             format!("flows that hang on it are blocked as stage-unavailable{otherwise}")
         };
         found.push(format!(
-            "rule \"{name}\" needs the {stage} stage, which this version cannot reach: {outcome}"
+            "rule \"{name}\" needs the {stage} stage, {lacks}: {outcome}"
         ));
     }
     found
