@@ -7,5 +7,6 @@ pub mod daemon;
 pub mod explain;
 pub mod facts;
 pub mod kernel_state;
+pub mod page;
 pub mod replay;
 pub mod request;

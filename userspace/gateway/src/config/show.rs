@@ -9,6 +9,7 @@ use super::{
     Config, Midstream, OnFailure, protocol_name, show_duration, show_size,
     warn::{notes, openings, warnings},
 };
+use crate::page::Contact;
 
 pub(super) use condition::abbreviated;
 pub use condition::condition;
@@ -46,6 +47,8 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         egress,
         steer,
         splice,
+        page,
+        request,
         admin,
         ..
     } = config;
@@ -121,6 +124,23 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         show_duration(splice.connect_timeout),
     )?;
     row(out, "bulk_after", show_size(splice.bulk_after))?;
+
+    writeln!(out, "\nrequest:")?;
+    row(out, "url_limit", show_size(request.url as u64))?;
+    row(out, "header_limit", show_size(request.fields_size as u64))?;
+    row(out, "header_count", request.fields)?;
+
+    writeln!(out, "\npage:")?;
+    let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
+    row(out, "organisation", or_none(page.organisation.as_deref()))?;
+    let contact = page.contact.as_ref().map(Contact::as_str);
+    row(out, "contact", or_none(contact))?;
+    let languages: Vec<_> = page.languages.iter().map(|one| one.tag()).collect();
+    row(out, "languages", list(&languages))?;
+    row(out, "show_query", page.show_query)?;
+    let file = page.template_file.as_ref();
+    let template = file.map_or("built in".into(), |file| file.display().to_string());
+    row(out, "template", template)?;
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin
