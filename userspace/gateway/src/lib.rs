@@ -8,5 +8,6 @@ pub mod explain;
 pub mod facts;
 pub mod kernel_state;
 pub mod origin;
+pub mod page;
 pub mod replay;
 pub mod request;

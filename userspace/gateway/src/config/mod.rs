@@ -10,6 +10,7 @@ mod authority;
 mod condition;
 mod lists;
 mod names;
+mod page;
 mod pattern;
 mod people;
 mod problem;
@@ -57,6 +58,10 @@ pub struct Config {
     pub steer: Steering,
     /// How allowed flows are relayed.
     pub splice: Splice,
+    /// What clients are shown who are blocked or warned.
+    pub page: crate::page::Settings,
+    /// How large the heads of requests may be.
+    pub request: crate::request::Limits,
     /// The rules as written.
     pub rules: RuleSet,
     /// The rules compiled.

@@ -13,7 +13,7 @@ use super::{
     AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, Splice,
     Steering, authority, lists,
     names::{Names, name},
-    people,
+    page, people,
     problem::Problems,
     read::{Item, Keys, Section},
     rules, schedules,
@@ -23,8 +23,8 @@ use super::{
 
 const TOP: Keys = Keys {
     known: &[
-        "gateway", "egress", "steer", "splice", "policy", "user", "identity", "group", "list",
-        "schedule", "rule", "ca", "admin", "log",
+        "gateway", "egress", "steer", "splice", "request", "page", "policy", "user", "identity",
+        "group", "list", "schedule", "rule", "ca", "admin", "log",
     ],
     later: &["proxy", "intercept", "upstream"],
 };
@@ -42,6 +42,8 @@ pub(super) fn config<'t>(
     let egress = egress(&egress_section);
     let steer = steer(&section(&top, "steer", STEER, problems));
     let splice = splice(&section(&top, "splice", SPLICE, problems));
+    let request = page::request(&section(&top, "request", page::REQUEST, problems));
+    let page = page::page(&section(&top, "page", page::PAGE, problems), files);
     let policy_section = section(&top, "policy", rules::POLICY, problems);
     let shadow = shadow(&policy_section, files, role);
     let identity = section(&top, "identity", people::IDENTITY, problems);
@@ -75,6 +77,8 @@ pub(super) fn config<'t>(
         egress,
         steer,
         splice,
+        page,
+        request,
         rules: set,
         policy,
         refused: Refused::Nothing,

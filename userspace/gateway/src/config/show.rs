@@ -11,6 +11,7 @@ use super::{
     Ca, Config, Midstream, OnFailure, protocol_name, show_duration, show_size,
     warn::{notes, openings, warnings},
 };
+use crate::page::Contact;
 
 pub(super) use condition::abbreviated;
 pub use condition::condition;
@@ -48,6 +49,8 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         egress,
         steer,
         splice,
+        page,
+        request,
         admin,
         ca,
         ..
@@ -147,6 +150,23 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         row(out, "mint_rate", format!("{}/s", options.mint_rate))?;
         row(out, "mint_burst", options.mint_burst)?;
     }
+
+    writeln!(out, "\nrequest:")?;
+    row(out, "url_limit", show_size(request.url as u64))?;
+    row(out, "header_limit", show_size(request.fields_size as u64))?;
+    row(out, "header_count", request.fields)?;
+
+    writeln!(out, "\npage:")?;
+    let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
+    row(out, "organisation", or_none(page.organisation.as_deref()))?;
+    let contact = page.contact.as_ref().map(Contact::as_str);
+    row(out, "contact", or_none(contact))?;
+    let languages: Vec<_> = page.languages.iter().map(|one| one.tag()).collect();
+    row(out, "languages", list(&languages))?;
+    row(out, "show_query", page.show_query)?;
+    let file = page.template_file.as_ref();
+    let template = file.map_or("built in".into(), |file| file.display().to_string());
+    row(out, "template", template)?;
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin
