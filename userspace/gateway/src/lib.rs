@@ -6,6 +6,7 @@ pub mod config;
 pub mod daemon;
 pub mod explain;
 pub mod facts;
+pub mod intercept;
 pub mod kernel_state;
 pub mod origin;
 pub mod page;
