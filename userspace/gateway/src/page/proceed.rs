@@ -69,7 +69,8 @@ impl Warnings {
     ///
     /// The token alone shows that its visitor was shown the page. That nobody else made the visitor
     /// post it is what browsers say in Origin and Sec-Fetch-Site; a request that has neither is
-    /// refused.
+    /// refused. In the clear browsers send no Sec-Fetch fields: there a site's own script can continue
+    /// in its visitor's name.
     ///
     /// # Errors
     ///
@@ -111,25 +112,26 @@ impl Warnings {
     }
 }
 
-/// Whether a browser says that a page of the same site was navigated from by its user. Pages cannot
-/// set these fields.
+/// Whether a browser says that its user left a page of the same site by this request. Pages cannot set
+/// these fields, and a script that posts a form has no user who pressed its button.
 fn comes_from_the_page(asked: &Continuation<'_>) -> bool {
-    let mut said = 0;
     let own = format!("{}://{}", asked.scheme.name(), asked.authority);
-    for (name, wanted) in [
-        ("origin", own.as_str()),
-        ("sec-fetch-site", "same-origin"),
-        ("sec-fetch-mode", "navigate"),
-        ("sec-fetch-user", "?1"),
-    ] {
-        for value in asked.headers.get_all(name) {
-            if value.as_bytes() != wanted.as_bytes() {
-                return false;
-            }
-            said += usize::from(matches!(name, "origin" | "sec-fetch-site"));
-        }
+    // None where the field is not there.
+    let says = |name: &str, wanted: &str| {
+        let mut values = asked.headers.get_all(name).iter().peekable();
+        let first = values.peek().is_some();
+        first.then(|| values.all(|value| value.as_bytes() == wanted.as_bytes()))
+    };
+    let origin = says("origin", &own);
+    let fetched = says("sec-fetch-site", "same-origin").map(|is_own| {
+        is_own
+            && says("sec-fetch-mode", "navigate") == Some(true)
+            && says("sec-fetch-user", "?1") == Some(true)
+    });
+    match (origin, fetched) {
+        (None, None) => false,
+        (origin, fetched) => origin != Some(false) && fetched != Some(false),
     }
-    said > 0
 }
 
 /// The first value of a field of a form (`application/x-www-form-urlencoded`).
@@ -256,6 +258,8 @@ mod tests {
                 ("sec-fetch-mode", "cors"),
             ],
             &[("sec-fetch-mode", "navigate"), ("sec-fetch-user", "?1")],
+            // A script of the site posts the form.
+            &OWN[..3],
         ] {
             let denied = post(&warnings, &form, fields);
             assert_eq!(denied.unwrap_err(), Denied::Origin, "{fields:?}");
