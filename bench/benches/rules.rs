@@ -7,7 +7,7 @@
 use std::{collections::HashSet, hint::black_box};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sluice_bench::rules::{self, Mix};
+use sluice_guard::rules::{self, Mix};
 use sluice_policy::{Decision, Facts, Policy, RuleSet, Scratch};
 
 /// Different names in a mix, half of them in no list.
