@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,20 +10,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ACCEPT_LANGUAGE, CONNECTION, HeaderValue};
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version, http};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use sluice_abi::Reason;
 use sluice_policy::{
     Action, BlockKind, Decided, Decision, Outcome, RuleId, RuleInfo, Scheme, Stage,
 };
 use sluice_splice::{DialOptions, dial};
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::forward::{Here, Upstream};
+use super::forward::Upstream;
 use super::rewind::{Rewind, Traffic};
 use crate::daemon::flow::{dial_reason, unix_seconds};
 use crate::daemon::generation::Generation;
@@ -37,27 +34,12 @@ use crate::page::{
 };
 use crate::request::{self, Expected, Prepared, Refusal};
 
-/// Header fields of a request or an answer.
-pub(super) const HEADERS: usize = 256;
-/// Bytes of all header fields together.
-pub(super) const HEADER_BYTES: u32 = 64 << 10;
-/// Time for a request's head; on a connection that is kept, from the first byte of the next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Requests of one HTTP/2 connection at a time.
-const STREAMS: u32 = 128;
-/// Streams that a client may reset before they were looked at (CVE-2023-44487).
-const RESETS: usize = 32;
-/// Bytes of one HTTP/2 stream that may wait for a client.
-const SEND_BUFFER: usize = 256 << 10;
-/// Window of an HTTP/2 stream and of a connection.
-const WINDOW: u32 = 1 << 20;
-
 /// The body of an answer: the origin's as it comes, or a page.
-type Reply = Either<Incoming, Full<Bytes>>;
+pub(super) type Reply = Either<Incoming, Full<Bytes>>;
 
 /// The connection is cut off in place of an answer.
 #[derive(Debug)]
-struct Cut;
+pub(super) struct Cut;
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,13 +62,13 @@ pub(crate) struct Exchange {
     to_client: RefCell<Option<Arc<Traffic>>>,
     /// Told when the connection should end: the origin's is over, or the last answer was a page that
     /// leads elsewhere.
-    over: Rc<Notify>,
+    pub(super) over: Rc<Notify>,
     /// Bytes of connections to the origin that are over.
     gone: Cell<u64>,
-    relay: RefCell<Option<JoinHandle<()>>>,
+    pub(super) relay: RefCell<Option<JoinHandle<()>>>,
     judged: Cell<u64>,
     /// Why the connection was cut off, where it was.
-    cut: Cell<Option<Reason>>,
+    pub(super) cut: Cell<Option<Reason>>,
 }
 
 impl Exchange {
@@ -157,7 +139,10 @@ impl Exchange {
     }
 
     /// Answers a request.
-    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Reply>, Cut> {
+    pub(super) async fn answer(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Reply>, Cut> {
         self.judged.set(self.judged.get() + 1);
         let (parts, body) = request.into_parts();
         let version = parts.version;
@@ -483,7 +468,7 @@ impl Exchange {
     }
 
     /// Waits until nothing has moved for the idle time.
-    async fn idle(&self) {
+    pub(super) async fn idle(&self) {
         let patience = self.generation.relay.idle_timeout;
         if patience.is_zero() {
             return std::future::pending().await;
@@ -561,85 +546,5 @@ impl Told {
             accept: self.accept.as_ref().map(HeaderValue::as_bytes),
             accept_language: self.language.as_ref().map(HeaderValue::as_bytes),
         }
-    }
-}
-
-/// Serves the requests of a connection until it ends; returns why it did.
-pub(crate) async fn serve<S>(exchange: Rc<Exchange>, stream: S, is_h2: bool) -> Reason
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let served = async {
-        let service = service_fn(|request| Rc::clone(&exchange).answer(request));
-        let io = TokioIo::new(stream);
-        let over = exchange.over.notified();
-        let ended = if is_h2 {
-            let mut builder = http2::Builder::new(Here);
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEADER_BYTES)
-                .max_pending_accept_reset_streams(RESETS)
-                .max_send_buf_size(SEND_BUFFER)
-                .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW);
-            let exchange = Rc::clone(&exchange);
-            let service = service_fn(move |request| Rc::clone(&exchange).answer(request));
-            let mut connection = pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = over => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        } else {
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_headers(HEADERS)
-                .max_buf_size(2 * HEADER_BYTES as usize)
-                .preserve_header_case(true)
-                .half_close(true);
-            let connection = builder.serve_connection(io, service).with_upgrades();
-            let mut connection = pin!(connection);
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = over => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        };
-        let relay = exchange.relay.take();
-        if let Some(relay) = relay {
-            // A relay that panicked is over as well.
-            let _ = relay.await;
-        }
-        ended
-    };
-    tokio::select! {
-        ended = served => match ended {
-            Ok(()) => Reason::Finished,
-            Err(error) => exchange.cut.get().unwrap_or_else(|| end_of(&error)),
-        },
-        () = exchange.idle() => {
-            if let Some(relay) = exchange.relay.take() {
-                relay.abort();
-            }
-            Reason::IdleTimeout
-        }
-    }
-}
-
-fn end_of(error: &hyper::Error) -> Reason {
-    tracing::debug!(%error, "a connection of requests ended");
-    if error.is_timeout() {
-        Reason::IdleTimeout
-    } else if error.is_parse() || error.is_parse_too_large() {
-        Reason::BadRequest
-    } else {
-        Reason::ClientReset
     }
 }

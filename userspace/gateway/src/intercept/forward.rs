@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
-use super::exchange::{HEADER_BYTES, HEADERS};
+use super::serve::{HEADER_BYTES, HEADERS};
 
 /// Runs what HTTP/2 does beside its requests on the worker's own thread.
 #[derive(Clone, Copy, Debug)]

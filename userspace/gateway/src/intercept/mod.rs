@@ -15,6 +15,7 @@ mod exchange;
 mod forward;
 pub mod rejected;
 pub mod rewind;
+mod serve;
 pub mod tickets;
 
 use std::sync::Arc;
@@ -34,8 +35,9 @@ use client::Downstream;
 use rejected::Rejected;
 use tickets::TicketKeys;
 
-pub(crate) use exchange::{Exchange, Judged, serve};
+pub(crate) use exchange::{Exchange, Judged};
 pub(crate) use forward::Upstream;
+pub(crate) use serve::serve;
 
 /// Visitors that have gone on behind a warning, who are remembered at most.
 const WARNINGS: usize = 65_536;
