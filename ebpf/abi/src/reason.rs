@@ -217,6 +217,8 @@ reasons! {
     MisdirectedRequest = 106, "misdirected-request";
     /// A warning that the user has not gone on behind.
     Warned = 107, "warned";
+    /// What rules say hangs on requests, so that the flow is decrypted and each request judged.
+    NeedsRequests = 108, "needs-requests";
 }
 
 impl Reason {

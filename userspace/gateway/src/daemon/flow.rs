@@ -289,6 +289,9 @@ impl<'a> Flow<'a> {
             self.known.is_http()
         };
         if readable {
+            if self.outcome.is_none() {
+                self.reason = Reason::NeedsRequests;
+            }
             Judgement::Intercept
         } else {
             self.give_up()

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use rustls::pki_types::UnixTime;
 use sluice_abi::Reason;
 use sluice_mint::{Leaf, LeafName, LeafRequest, OriginCertificate};
-use sluice_policy::{Authority, BlockKind, NotNegotiated, Outcome, Scheme, Stage, Tls, TlsVersion};
+use sluice_policy::{
+    Authority, BlockKind, CertificateState, CertificateStates, NotNegotiated, Outcome, Scheme,
+    Stage, Tls, TlsVersion,
+};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -316,20 +319,22 @@ impl Flow<'_> {
                 self.decrypted_mut().done = true;
                 Ok(stream)
             }
-            Ok(Err(error)) => Err(self.note_refusal(&error, leaf)),
+            Ok(Err(error)) => Err(self.note_refusal(&error)),
             Err(_) => Err(Reason::ClientHandshakeTimeout),
         }
     }
 
     /// Remembers that the client refused a leaf that it should have accepted.
-    fn note_refusal(&mut self, error: &std::io::Error, leaf: &Leaf) -> Reason {
+    fn note_refusal(&mut self, error: &std::io::Error) -> Reason {
         let Refusal::Leaf(alert) = Refusal::of(error) else {
             tracing::debug!(%error, client = %self.known.client, "the client's handshake failed");
             return Reason::ClientHandshakeFailed;
         };
         let alert = alert.map(alert_name);
         // Whoever refuses what is to be refused has not refused the CA.
-        if leaf.trusted {
+        let seen = self.known.certified.as_ref();
+        let valid = CertificateStates::of([CertificateState::Valid]);
+        if seen.is_none_or(|seen| seen.states == valid) {
             self.worker.shared.memory.rejected.note(
                 self.who(),
                 self.known.sni(),

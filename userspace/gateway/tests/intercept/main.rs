@@ -1,0 +1,196 @@
+//! Flows that are decrypted, and what their clients and origins see of it.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod lab;
+
+use std::sync::atomic::Ordering;
+
+use lab::{INSPECT, Lab, NAME, Origin, shown};
+use rustls::version::TLS12;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+#[test]
+fn requests_pass_by_the_protocol_that_both_sides_speak() {
+    let lab = Lab::new(INSPECT);
+    let client = lab.trusting_gateway();
+    let port = lab.origin.port();
+    for (offer, version) in [
+        (BOTH.as_slice(), "HTTP/2.0"),
+        (&[b"http/1.1"], "HTTP/1.1"),
+        (&[], "HTTP/1.1"),
+    ] {
+        let client = client.clone().offering(offer);
+        let answer = lab.run(client.get(&lab, "/a/../b?c=d")).unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.body, format!("GET {NAME}:{port} /b?c=d {version} "));
+    }
+    lab.over(3);
+    let (flows, requests) = lab.end();
+    for flow in &flows {
+        assert_eq!(flow["verdict"], "intercept", "{flow}");
+        assert_eq!(flow["decrypted"], true);
+        assert_eq!(flow["inspected_by"], "look into it");
+        assert_eq!(flow["rule"], "let it through");
+        assert_eq!(flow["interception"]["requests"], 1);
+        assert_eq!(flow["end"], "finished", "{flow}");
+    }
+    assert_eq!(requests.len(), 3);
+    assert_eq!(requests[0]["url"], format!("https://{NAME}:{port}/b?c=d"));
+    assert_eq!(requests[0]["status"], 200);
+    assert_eq!(requests[0]["decrypted"], true);
+}
+
+#[test]
+fn a_leaf_is_for_the_asked_name_alone() {
+    let lab = Lab::new(INSPECT);
+    let client = lab.trusting_gateway().asking_for("a.origin.example");
+    let leaf = shown(&lab.run(client.connect(&lab)).unwrap());
+    let (_, leaf) = X509Certificate::from_der(&leaf).unwrap();
+    let names = leaf.subject_alternative_name().unwrap().unwrap();
+    assert_eq!(
+        names.value.general_names,
+        [GeneralName::DNSName("a.origin.example")]
+    );
+}
+
+#[test]
+fn what_need_not_be_decrypted_is_not() {
+    let rules = format!(
+        "[[rule]]\nname = \"never\"\nwhen = {{ host = \"{NAME}\" }}\naction = \"splice\"\n{INSPECT}"
+    );
+    let lab = Lab::new(&rules);
+    let client = lab.trusting_origins().offering(&BOTH);
+    assert_eq!(lab.run(client.get(&lab, "/")).unwrap().status(), 200);
+    lab.over(1);
+    let (flows, requests) = lab.end();
+    assert_eq!(flows[0]["verdict"], "splice");
+    assert_eq!(flows[0]["decrypted"], false);
+    assert!(requests.is_empty());
+}
+
+#[test]
+fn requests_are_judged_one_by_one() {
+    let rules = r#"
+        [[rule]]
+        name = "no secrets"
+        when = { path = "/secret" }
+        action = { block = "page", message = "Not <here>." }
+        [[rule]]
+        name = "rest"
+        action = "allow"
+    "#;
+    let lab = Lab::new(rules);
+    for offer in [BOTH.as_slice(), &[b"http/1.1"]] {
+        let client = lab.trusting_gateway().offering(offer);
+        assert_eq!(lab.run(client.get(&lab, "/open")).unwrap().status(), 200);
+        let blocked = lab
+            .run(client.get(&lab, "/x/../%73ecret/plan?q=1"))
+            .unwrap();
+        assert_eq!(blocked.status(), 403);
+        assert!(blocked.body.contains("no secrets"), "{}", blocked.body);
+        assert!(
+            blocked.body.contains("Not &lt;here&gt;."),
+            "{}",
+            blocked.body
+        );
+    }
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 2);
+    lab.over(4);
+    let (flows, requests) = lab.end();
+    assert!(flows.iter().all(|flow| flow["decrypted"] == true));
+    let blocked: Vec<_> = requests
+        .iter()
+        .filter(|request| request["verdict"] == "block")
+        .collect();
+    assert_eq!(blocked.len(), 2);
+    assert_eq!(blocked[0]["rule"], "no secrets");
+    assert!(blocked[0]["reference"].is_string());
+}
+
+#[test]
+fn a_page_is_shown_without_asking_an_origin() {
+    let lab = Lab::new("[[rule]]\nname = \"closed\"\naction = { block = \"page\" }\n");
+    for offer in [BOTH.as_slice(), &[b"http/1.1"], &[]] {
+        let client = lab.trusting_gateway().offering(offer);
+        let answer = lab.run(client.get(&lab, "/")).unwrap();
+        assert_eq!(answer.status(), 403);
+        assert!(answer.body.contains("closed"));
+    }
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 0);
+    lab.over(3);
+    let (flows, requests) = lab.end();
+    assert_eq!(flows[0]["verdict"], "block");
+    assert_eq!(flows[0]["rule"], "closed");
+    assert_eq!(flows[0]["decrypted"], true);
+    assert_eq!(requests.len(), 3);
+}
+
+#[test]
+fn a_client_sees_no_newer_version_than_the_origin_s() {
+    let origin = Origin {
+        versions: vec![&TLS12],
+        ..Origin::default()
+    };
+    let lab = Lab::before(origin, INSPECT);
+    let stream = lab.run(lab.trusting_gateway().connect(&lab)).unwrap();
+    let version = stream.get_ref().1.protocol_version().unwrap();
+    assert_eq!(version, rustls::ProtocolVersion::TLSv1_2);
+}
+
+#[test]
+fn an_invalid_certificate_is_shown_as_an_invalid_one() {
+    let origin = Origin {
+        expired: true,
+        ..Origin::default()
+    };
+    let lab = Lab::before(origin, INSPECT);
+    let error = lab
+        .run(lab.trusting_gateway().connect(&lab))
+        .unwrap_err()
+        .to_string();
+    assert!(error.to_lowercase().contains("expired"), "{error}");
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 0);
+    lab.over(1);
+    assert!(
+        lab.shared
+            .memory
+            .rejected
+            .all(std::time::Instant::now())
+            .is_empty(),
+        "who refuses what is to be refused has not refused the CA"
+    );
+}
+
+#[test]
+fn a_refused_leaf_is_remembered_and_a_rule_decides_the_next_attempt() {
+    let rules = format!(
+        "[[rule]]\nname = \"pinned\"\nwhen = {{ tls = \"client-rejected-ca\" }}\n\
+         action = \"splice\"\n{INSPECT}"
+    );
+    let lab = Lab::new(&rules);
+    let pinned = lab.trusting_origins();
+    let error = lab.run(pinned.get(&lab, "/")).unwrap_err().to_string();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    lab.over(1);
+    let remembered = lab.shared.memory.rejected.all(std::time::Instant::now());
+    assert_eq!(remembered.len(), 1);
+    assert_eq!(remembered[0].host.as_deref(), Some(NAME));
+    assert_eq!(remembered[0].alert.as_deref(), Some("unknown_ca"));
+    assert_eq!(lab.run(pinned.get(&lab, "/")).unwrap().status(), 200);
+    lab.over(2);
+    let (flows, _) = lab.end();
+    assert_eq!(flows[0]["end"], "client-rejected-ca");
+    assert_eq!(flows[0]["interception"]["alert"], "unknown_ca");
+    assert_eq!(flows[0]["decrypted"], false);
+    assert_eq!(flows[1]["verdict"], "splice");
+    assert_eq!(flows[1]["tls"], "client-rejected-ca");
+    assert_eq!(flows[1]["rule"], "pinned");
+}
