@@ -148,11 +148,11 @@ pub(crate) struct Lab {
 impl Lab {
     /// A gateway with these rules before an ordinary origin.
     pub(crate) fn new(rules: &str) -> Self {
-        Self::before(Origin::default(), rules)
+        Self::before(&Origin::default(), rules)
     }
 
     /// A gateway with these rules before an origin.
-    pub(crate) fn before(origin: Origin, rules: &str) -> Self {
+    pub(crate) fn before(origin: &Origin, rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::new("origins"));
         let path = |name: &str| folder.path().join(name);
@@ -205,7 +205,7 @@ impl Lab {
             threads: Vec::new(),
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
         };
-        lab.start_origin(&origin);
+        lab.start_origin(origin);
         lab.start_gateway();
         lab
     }

@@ -139,7 +139,7 @@ fn a_client_sees_no_newer_version_than_the_origin_s() {
         versions: vec![&TLS12],
         ..Origin::default()
     };
-    let lab = Lab::before(origin, INSPECT);
+    let lab = Lab::before(&origin, INSPECT);
     let stream = lab.run(lab.trusting_gateway().connect(&lab)).unwrap();
     let version = stream.get_ref().1.protocol_version().unwrap();
     assert_eq!(version, rustls::ProtocolVersion::TLSv1_2);
@@ -151,7 +151,7 @@ fn an_invalid_certificate_is_shown_as_an_invalid_one() {
         expired: true,
         ..Origin::default()
     };
-    let lab = Lab::before(origin, INSPECT);
+    let lab = Lab::before(&origin, INSPECT);
     let error = lab
         .run(lab.trusting_gateway().connect(&lab))
         .unwrap_err()
