@@ -536,6 +536,6 @@ fn a_shadow_is_compared_and_never_acts() {
     std::fs::write(&path, "nonsense").unwrap();
     let mut config = config(BLOCKED);
     config.shadow = Some(path);
-    let error = Generation::new(1, &config).unwrap_err().to_string();
+    let error = format!("{:#}", Generation::new(1, &config).unwrap_err());
     assert!(error.contains("shadow.toml"), "{error}");
 }

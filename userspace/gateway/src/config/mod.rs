@@ -36,6 +36,7 @@ use sluice_policy::{
     kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Refused, Rules, Steer},
 };
 
+pub(crate) use pattern::inner as inner_word;
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
