@@ -409,7 +409,7 @@ fn nothing_is_inside_a_flow_in_the_clear() {
 #[test]
 fn a_rule_on_what_is_inside_could_decrypt() {
     let policy = Policy::compile(&no_tunnels()).unwrap();
-    let mut could = |host| {
+    let could = |host| {
         let given = FactSet::of_all(&[Fact::Host, Fact::Tls]);
         let facts = flow(Tls::Negotiated, Some(host));
         let rules = policy.could_decrypt(&facts, given, &mut Scratch::default());
