@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use sluice_bench::{hello, icount::read};
+use sluice_guard::{hello, work::read};
 
 fn first_bytes(criterion: &mut Criterion) {
     let name = "www.site999.example";

@@ -1,13 +1,13 @@
-//! Time to decide a flow, to compile a policy, and what peers need for the part of it that they do.
+//! Time to decide a flow and to compile a policy; `peers` compares with what others need.
 #![expect(
     clippy::expect_used,
     reason = "rules that do not compile leave nothing to measure"
 )]
 
-use std::{collections::HashSet, hint::black_box};
+use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sluice_bench::rules::{self, Mix};
+use sluice_guard::rules::{self, Mix};
 use sluice_policy::{Decision, Facts, Policy, RuleSet, Scratch};
 
 /// Different names in a mix, half of them in no list.
@@ -91,51 +91,5 @@ fn compilation(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The part that is a look-up of names, done by others.
-fn peers(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("names");
-    let mix = Mix::new(FLOWS, 1_000_000, 0);
-    group.throughput(Throughput::Elements(FLOWS as u64));
-    let names: Vec<String> = rules::domains(0..1_000_000)
-        .expect("names")
-        .iter()
-        .collect();
-    let set: HashSet<&str> = names.iter().map(String::as_str).collect();
-    let walk = |host: &str| {
-        let below = host
-            .match_indices('.')
-            .filter_map(|(dot, _)| host.get(dot + 1..));
-        std::iter::once(host)
-            .chain(below)
-            .any(|name| set.contains(name))
-    };
-    group.bench_function(
-        "a hash set asked for every suffix, 1000000 domains",
-        |bencher| {
-            bencher.iter(|| mix.hosts().filter(|host| walk(black_box(host))).count());
-        },
-    );
-    let some: Vec<&String> = names.iter().take(100_000).collect();
-    let automaton = aho_corasick::AhoCorasick::new(&some).expect("an automaton");
-    group.bench_function("Aho-Corasick, 100000 domains", |bencher| {
-        bencher.iter(|| {
-            mix.hosts()
-                .filter(|host| automaton.is_match(black_box(host)))
-                .count()
-        });
-    });
-    let mix = Mix::new(256, 1000, 0);
-    let few: Vec<&String> = names.iter().take(1000).collect();
-    group.throughput(Throughput::Elements(256));
-    group.bench_function("first match in a loop, 1000 domains", |bencher| {
-        bencher.iter(|| {
-            mix.hosts()
-                .filter(|host| few.iter().any(|name| name.as_str() == black_box(*host)))
-                .count()
-        });
-    });
-    group.finish();
-}
-
-criterion_group!(benches, decisions, compilation, peers);
+criterion_group!(benches, decisions, compilation);
 criterion_main!(benches);

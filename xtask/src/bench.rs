@@ -20,11 +20,13 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 enum Which {
+    /// Instructions of one flow's beginning, against their limits
+    Guard,
     /// Functions and kernel programs by themselves
     Micro,
     /// Traffic through the lab; needs root
     Lab,
-    /// Both
+    /// All of them
     All,
 }
 
@@ -32,13 +34,24 @@ enum Which {
 ///
 /// # Errors
 ///
-/// When something does not build, or a measurement cannot be made.
+/// When something does not build, a measurement cannot be made, or a limit is passed.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.which == Which::Guard {
+        return guard(&args.more);
+    }
     if !repo::is_root() {
         bail!("kernel programs and the lab need root: run this as root");
     }
-    setup::run(&[setup::For::Kernel, setup::For::Lab, setup::For::Bench])?;
+    setup::run(&[
+        setup::For::Kernel,
+        setup::For::Lab,
+        setup::For::Guard,
+        setup::For::Bench,
+    ])?;
     sluice_ebpf_build::build(&repo::root()).context("building the kernel object")?;
+    if args.which == Which::All {
+        guard(&[])?;
+    }
     if args.which != Which::Lab {
         let bench = ["bench", "--package", "sluice-bench"];
         repo::run(repo::cargo(&bench).args(args.micro()))?;
@@ -58,6 +71,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         repo::run(lab.args(&args.more))?;
     }
     Ok(())
+}
+
+/// Counts instructions under callgrind, with the runner that `setup` installed.
+///
+/// # Errors
+///
+/// When a case takes more than its limit.
+pub(crate) fn guard(more: &[String]) -> Result<()> {
+    setup::run(&[setup::For::Guard])?;
+    let bench = [
+        "bench",
+        "--package",
+        "sluice-guard",
+        "--bench",
+        "icount",
+        "--",
+    ];
+    repo::run(repo::cargo(&bench).args(more))
 }
 
 impl Args {

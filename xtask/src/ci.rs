@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{lint, setup, steps::Steps, test};
+use crate::{bench, lint, setup, steps::Steps, test};
 
-/// Sets up, lints and tests, and prints the time of each step.
+/// Sets up, lints, tests and guards, and prints the time of each step.
 ///
 /// # Errors
 ///
@@ -19,5 +19,6 @@ pub(crate) fn run() -> Result<()> {
 fn all(steps: &mut Steps) -> Result<()> {
     steps.step("install what is missing", || setup::run(setup::ALL))?;
     lint::all(&lint::Args::default(), steps)?;
-    test::all(&test::Args::default(), steps)
+    test::all(&test::Args::default(), steps)?;
+    steps.step("instructions against their limits", || bench::guard(&[]))
 }

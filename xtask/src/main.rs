@@ -38,7 +38,7 @@ enum Verb {
     Lab(lab::Args),
     /// Measure.
     Bench(bench::Args),
-    /// Do what continuous integration does: setup, lint, test.
+    /// Do what continuous integration does: setup, lint, test, bench guard.
     Ci,
 }
 

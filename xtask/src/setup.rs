@@ -21,12 +21,14 @@ pub(crate) enum For {
     Test,
     /// Linting.
     Lint,
+    /// Counting instructions.
+    Guard,
     /// Measuring.
     Bench,
 }
 
 /// All but what only measuring needs.
-pub(crate) const ALL: &[For] = &[For::Kernel, For::Lab, For::Test, For::Lint];
+pub(crate) const ALL: &[For] = &[For::Kernel, For::Lab, For::Test, For::Lint, For::Guard];
 
 /// A program, the Debian package that has it, and who needs it.
 struct Program {
@@ -79,7 +81,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "valgrind",
         package: "valgrind",
-        needed_for: For::Bench,
+        needed_for: For::Guard,
     },
 ];
 
@@ -116,6 +118,9 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
     if purposes.contains(&For::Lint) {
         rust::components(&["rustfmt", "clippy"])?;
         rust::install(&rust::DENY)?;
+    }
+    if purposes.contains(&For::Guard) {
+        rust::install(&rust::GUNGRAUN)?;
     }
     Ok(())
 }

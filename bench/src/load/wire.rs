@@ -1,6 +1,6 @@
 //! What client and sink say to each other.
 
-use crate::hello;
+use sluice_guard::hello;
 
 /// The name that every hello carries.
 pub const SERVER_NAME: &str = "load.bench.test";

@@ -172,6 +172,13 @@ reasons! {
     OriginHandshakeFailed = 84, "origin-handshake-failed";
     /// The origin asks for a client certificate, which the gateway does not have.
     ClientCertificateRequired = 85, "client-certificate-required";
+    /// Whether the origin's certificate was revoked, or what a critical extension of it means, is not
+    /// known, so that the flow is not decrypted.
+    OriginUnverifiable = 86, "origin-unverifiable";
+    /// No leaf could be made for the name that the client asks for.
+    LeafUnavailable = 87, "leaf-unavailable";
+    /// The client's handshake with the gateway failed, for another reason than the leaf.
+    ClientHandshakeFailed = 88, "client-handshake-failed";
     /// The decision hangs on a stage that could not be reached.
     StageUnavailable = 89, "stage-unavailable";
     /// The gateway has as many flows as it may have.
@@ -202,6 +209,14 @@ reasons! {
     Drained = 102, "drained";
     /// A fault of sluice itself ended the flow.
     Internal = 103, "internal";
+    /// The client's handshake with the gateway was not done within its time.
+    ClientHandshakeTimeout = 104, "client-handshake-timeout";
+    /// A request that is not HTTP, or could be read in more than one way.
+    BadRequest = 105, "bad-request";
+    /// A request for another server than the one that the connection was made for.
+    MisdirectedRequest = 106, "misdirected-request";
+    /// A warning that the user has not gone on behind.
+    Warned = 107, "warned";
 }
 
 impl Reason {

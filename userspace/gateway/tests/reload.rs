@@ -25,6 +25,7 @@ use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::reload::load;
 use sluice_gateway::daemon::worker::{Shared, Worker};
+use sluice_gateway::intercept::Memory;
 use sluice_splice::{PipePool, PoolOptions};
 use tokio::sync::oneshot;
 
@@ -85,6 +86,7 @@ impl Gateway {
             current: Current::new(Generation::new(1, config).unwrap()),
             limits: Arc::new(Limits::default()),
             guard: Guard::allowing_loopback(1),
+            memory: Memory::new().unwrap(),
             access: AccessLog::new(vec![Box::new(kept.clone())]),
             mark: 0,
             capacity: 100,

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::{Shared, Worker};
+use sluice_gateway::intercept::Memory;
 use sluice_splice::{PipePool, PoolOptions};
 use socket2::SockRef;
 
@@ -176,6 +178,7 @@ fn flow<C: Send + 'static, O: Send + 'static>(
         current: Current::new(Generation::new(1, config).unwrap()),
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(5143),
+        memory: Memory::new().unwrap(),
         access: AccessLog::new(vec![Box::new(kept.clone())]),
         mark: 0,
         capacity: 100,
@@ -183,7 +186,7 @@ fn flow<C: Send + 'static, O: Send + 'static>(
         ready: AtomicBool::new(true),
     });
     let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
-    let worker = Worker::new(Arc::clone(&shared), Arc::clone(&metrics));
+    let worker = Rc::new(Worker::new(Arc::clone(&shared), Arc::clone(&metrics)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -18,6 +18,7 @@ use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::{Phase, Shared, Worker};
+use sluice_gateway::intercept::Memory;
 use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
 use tokio::sync::{oneshot, watch};
 
@@ -45,6 +46,7 @@ impl Running {
             current: Current::new(Generation::new(1, &config).unwrap()),
             limits: Arc::new(Limits::default()),
             guard: Guard::allowing_loopback(if guarded { address.port() } else { 1 }),
+            memory: Memory::new().unwrap(),
             access: AccessLog::new(Vec::new()),
             mark: 0,
             capacity,

@@ -53,6 +53,15 @@ pub(super) const DENY: Tool = Tool {
     why: "checks the dependencies",
 };
 
+/// Runs the guard on instructions. It only starts callgrind and reads what that says, so the time
+/// that optimising it takes would never come back.
+pub(super) const GUNGRAUN: Tool = Tool {
+    name: "gungraun-runner",
+    version: "0.20.0",
+    options: &["--debug", "--config", "profile.dev.debug=false"],
+    why: "counts instructions",
+};
+
 /// Whether there is a compiler that can build `core` for the BPF target.
 pub(super) fn has_core() -> bool {
     sluice_ebpf_build::Toolchain::find().is_ok()
@@ -143,4 +152,16 @@ pub(super) fn components(names: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runner_is_of_its_librarys_version() {
+        let workspace = include_str!("../../../Cargo.toml");
+        let line = format!("gungraun = \"={}\"\n", GUNGRAUN.version);
+        assert!(workspace.contains(&line), "{line}");
+    }
 }

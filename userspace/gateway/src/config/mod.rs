@@ -8,8 +8,10 @@
 mod actions;
 mod authority;
 mod condition;
+mod intercept;
 mod lists;
 mod names;
+mod page;
 mod pattern;
 mod people;
 mod problem;
@@ -32,10 +34,11 @@ use std::{
 use sluice_abi::Marks;
 use sluice_mint::{AuthorityFiles, MinterOptions, PassphraseSource};
 use sluice_policy::{
-    Policy, RuleSet,
+    Action, Policy, RuleSet, Stage,
     kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Refused, Rules, Steer},
 };
 
+pub use intercept::Intercept;
 pub(crate) use pattern::inner as inner_word;
 use problem::Problems;
 pub(crate) use problem::near_miss;
@@ -58,6 +61,14 @@ pub struct Config {
     pub steer: Steering,
     /// How allowed flows are relayed.
     pub splice: Splice,
+    /// How origins are met and judged, where that is needed.
+    pub upstream: crate::origin::Settings,
+    /// How the clients of decrypted flows are met.
+    pub intercept: Intercept,
+    /// What clients are shown who are blocked or warned.
+    pub page: crate::page::Settings,
+    /// How large the heads of requests may be.
+    pub request: crate::request::Limits,
     /// The rules as written.
     pub rules: RuleSet,
     /// The rules compiled.
@@ -300,6 +311,19 @@ impl Config {
                 }],
             })),
         }
+    }
+
+    /// Whether a flow can come to a stage for which an origin is met by a handshake of our own.
+    #[must_use]
+    pub fn needs_origins(&self) -> bool {
+        let mut asked = [Stage::Certificate, Stage::Request].into_iter();
+        asked.any(|stage| self.policy.asks(stage).next().is_some())
+            || self.ca.is_some()
+                && self
+                    .policy
+                    .rules()
+                    .iter()
+                    .any(|rule| rule.action == Action::Inspect)
     }
 
     /// Compiles what the kernel decides, as one generation.

@@ -11,9 +11,9 @@ use toml::de::DeTable;
 
 use super::{
     AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, Splice,
-    Steering, authority, lists,
+    Steering, authority, intercept, lists,
     names::{Names, name},
-    people,
+    page, people,
     problem::Problems,
     read::{Item, Keys, Section},
     rules, schedules,
@@ -23,10 +23,26 @@ use super::{
 
 const TOP: Keys = Keys {
     known: &[
-        "gateway", "egress", "steer", "splice", "policy", "user", "identity", "group", "list",
-        "schedule", "rule", "ca", "admin", "log",
+        "gateway",
+        "egress",
+        "steer",
+        "splice",
+        "upstream",
+        "intercept",
+        "request",
+        "page",
+        "policy",
+        "user",
+        "identity",
+        "group",
+        "list",
+        "schedule",
+        "rule",
+        "ca",
+        "admin",
+        "log",
     ],
-    later: &["proxy", "intercept", "upstream"],
+    later: &["proxy"],
 };
 
 /// Reads a whole document; `None` where it has a mistake that leaves no configuration.
@@ -42,6 +58,12 @@ pub(super) fn config<'t>(
     let egress = egress(&egress_section);
     let steer = steer(&section(&top, "steer", STEER, problems));
     let splice = splice(&section(&top, "splice", SPLICE, problems));
+    let upstream = section(&top, "upstream", intercept::UPSTREAM, problems);
+    let upstream = intercept::upstream(&upstream, files);
+    let intercept = section(&top, "intercept", intercept::INTERCEPT, problems);
+    let intercept = intercept::intercept(&intercept);
+    let request = page::request(&section(&top, "request", page::REQUEST, problems));
+    let page = page::page(&section(&top, "page", page::PAGE, problems), files);
     let policy_section = section(&top, "policy", rules::POLICY, problems);
     let shadow = shadow(&policy_section, files, role);
     let identity = section(&top, "identity", people::IDENTITY, problems);
@@ -75,6 +97,10 @@ pub(super) fn config<'t>(
         egress,
         steer,
         splice,
+        upstream,
+        intercept,
+        page,
+        request,
         rules: set,
         policy,
         refused: Refused::Nothing,
@@ -357,11 +383,6 @@ const STEER: Keys = Keys {
 };
 
 fn steer(section: &Section<'_>) -> Steering {
-    if let Some(item) = section.get("http")
-        && !item.texts(ports).is_empty()
-    {
-        item.note("requests are not yet understood in this version: write []");
-    }
     if let Some(item) = section.get("strict_hrr")
         && item.boolean() == Some(true)
     {
@@ -393,7 +414,7 @@ fn steer(section: &Section<'_>) -> Steering {
     Steering {
         ports: Steer {
             tls: section.list("tls", || vec![PortRange::single(443)], ports),
-            http: Vec::new(),
+            http: section.list("http", Vec::new, ports),
         },
         hello_timeout: positive("hello_timeout", seconds(5)),
         silent_timeout: positive("silent_timeout", seconds(3)),

@@ -11,6 +11,7 @@ use super::{
     Ca, Config, Midstream, OnFailure, protocol_name, show_duration, show_size,
     warn::{notes, openings, warnings},
 };
+use crate::page::Contact;
 
 pub(super) use condition::abbreviated;
 pub use condition::condition;
@@ -48,6 +49,8 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         egress,
         steer,
         splice,
+        page,
+        request,
         admin,
         ca,
         ..
@@ -110,6 +113,7 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
 
     writeln!(out, "\nsteer (to the daemon):")?;
     row(out, "tls", list(&steer.ports.tls))?;
+    row(out, "http", list(&steer.ports.http))?;
     row(out, "hello_timeout", show_duration(steer.hello_timeout))?;
     row(out, "silent_timeout", show_duration(steer.silent_timeout))?;
     row(out, "hello_limit", show_size(steer.hello_limit as u64))?;
@@ -147,6 +151,63 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         row(out, "mint_rate", format!("{}/s", options.mint_rate))?;
         row(out, "mint_burst", options.mint_burst)?;
     }
+
+    let upstream = &config.upstream;
+    writeln!(out, "\nupstream:")?;
+    row(out, "system_roots", upstream.system_roots)?;
+    let files = |paths: &[std::path::PathBuf]| {
+        let shown: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        list(&shown)
+    };
+    row(out, "roots", files(&upstream.roots))?;
+    row(out, "revocation", upstream.revocation.name())?;
+    row(out, "revocation_unknown", upstream.unknown.name())?;
+    row(out, "crls", files(&upstream.crls))?;
+    row(
+        out,
+        "client_certificate",
+        upstream.client_certificate.name(),
+    )?;
+    row(
+        out,
+        "answer_timeout",
+        show_duration(upstream.answer_timeout),
+    )?;
+    row(
+        out,
+        "handshake_timeout",
+        show_duration(upstream.handshake_timeout),
+    )?;
+    row(out, "sessions", upstream.sessions)?;
+
+    let intercept = config.intercept;
+    writeln!(out, "\nintercept:")?;
+    row(
+        out,
+        "handshake_timeout",
+        show_duration(intercept.handshake_timeout),
+    )?;
+    row(out, "rejected_ttl", show_duration(intercept.rejected_ttl))?;
+
+    writeln!(out, "\nrequest:")?;
+    row(out, "url_limit", show_size(request.url as u64))?;
+    row(out, "header_limit", show_size(request.fields_size as u64))?;
+    row(out, "header_count", request.fields)?;
+
+    writeln!(out, "\npage:")?;
+    let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
+    row(out, "organisation", or_none(page.organisation.as_deref()))?;
+    let contact = page.contact.as_ref().map(Contact::as_str);
+    row(out, "contact", or_none(contact))?;
+    let languages: Vec<_> = page.languages.iter().map(|one| one.tag()).collect();
+    row(out, "languages", list(&languages))?;
+    row(out, "show_query", page.show_query)?;
+    let file = page.template_file.as_ref();
+    let template = file.map_or("built in".into(), |file| file.display().to_string());
+    row(out, "template", template)?;
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin

@@ -188,6 +188,28 @@ impl Page {
             "Times that accepting paused for want of descriptors or memory.",
             [(NONE, sum(|worker| &worker.accept_pauses))],
         );
+        self.counter(
+            "sluice_rejected_leaves_total",
+            "Leaves that clients refused though they were in order.",
+            [(NONE, sum(|worker| &worker.rejected_leaves))],
+        );
+        let mut requests = BTreeMap::new();
+        for (kind, count) in workers.iter().flat_map(|worker| worker.requests()) {
+            *requests.entry(kind).or_insert(0) += count;
+        }
+        let requests: Vec<_> = requests
+            .iter()
+            .map(|((verdict, reason), count)| {
+                ([("verdict", *verdict), ("reason", reason.name())], *count)
+            })
+            .collect();
+        self.counter(
+            "sluice_requests_total",
+            "Requests of decrypted and cleartext flows, by what became of them and why.",
+            requests
+                .iter()
+                .map(|(labels, count)| (labels.as_slice(), *count)),
+        );
         for (name, help, field) in LATENCIES {
             self.summary(name, help, workers.iter().map(field));
         }
@@ -336,7 +358,7 @@ const NONE: Labels<'static> = &[];
 
 type LatencyOf = fn(&Arc<WorkerMetrics>) -> &Latency;
 
-const LATENCIES: [(&str, &str, LatencyOf); 4] = [
+const LATENCIES: [(&str, &str, LatencyOf); 8] = [
     (
         "sluice_peek_seconds",
         "From the first look at a flow until the client's first bytes are known.",
@@ -356,6 +378,26 @@ const LATENCIES: [(&str, &str, LatencyOf); 4] = [
         "sluice_server_hello_seconds",
         "From the ClientHello being sent to the origin until its answer is known.",
         |worker| &worker.server_hello,
+    ),
+    (
+        "sluice_origin_handshake_seconds",
+        "Handshakes of the gateway's own with origins, for interception.",
+        |worker| &worker.origin_handshake,
+    ),
+    (
+        "sluice_client_handshake_seconds",
+        "Handshakes of clients with the gateway.",
+        |worker| &worker.client_handshake,
+    ),
+    (
+        "sluice_mint_seconds",
+        "Time until a leaf is there, be it minted or cached.",
+        |worker| &worker.mint,
+    ),
+    (
+        "sluice_request_seconds",
+        "From a request's head until that of its answer.",
+        |worker| &worker.request,
     ),
 ];
 

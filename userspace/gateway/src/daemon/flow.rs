@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::answer::{self, ask};
 use super::block::block;
 use super::generation::Generation;
-use super::known::{Certified, Known};
+use super::known::Known;
 use super::leg::Leg;
 use super::metrics::{Shadow, Verdict};
 use super::peek::{First, Limits, read_first};
@@ -35,7 +35,7 @@ pub struct Arrived {
 }
 
 /// Serves a flow until it is over. Its record is written then, also where the task is cut off.
-pub async fn serve(worker: &Worker, arrived: Arrived) {
+pub async fn serve(worker: &Rc<Worker>, arrived: Arrived) {
     let mut flow = Flow::begin(worker, &arrived);
     let client = Leg::new(arrived.stream);
     let generation = Arc::clone(&flow.generation);
@@ -57,17 +57,12 @@ pub async fn serve(worker: &Worker, arrived: Arrived) {
         // Apart, so that the flows that last do not carry what asking takes.
         None => Box::pin(flow.ask_origin(&client, &mut bytes)).await,
     };
-    match judgement {
-        Judgement::Block(kind) => {
-            // Apart, so that the flows that last do not carry its buffer.
-            Box::pin(block(client, kind, flow.known.first.as_ref())).await;
-            flow.end = Some(flow.reason);
-        }
-        Judgement::Allow(asked) => {
-            flow.end = Some(flow.carry(client, bytes.freeze(), asked).await);
-        }
-        Judgement::Over(reason) => flow.end = Some(reason),
-    }
+    let bytes = bytes.freeze();
+    flow.end = Some(match judgement {
+        Judgement::Allow(asked) => flow.carry(client, bytes, asked).await,
+        // Apart, so that the flows that last do not carry what the others take.
+        judgement => Box::pin(flow.settle(client, bytes, judgement)).await,
+    });
 }
 
 /// What is to be done with a flow.
@@ -75,6 +70,10 @@ enum Judgement {
     /// It is let through, to the origin that was asked already if one was.
     Allow(Option<Box<Asked>>),
     Block(BlockKind),
+    /// TLS is ended on both sides, or cleartext HTTP read, and requests are judged.
+    Intercept,
+    /// The client is shown a page, and no origin asked.
+    Page,
     /// Whatever it was to be, one of the sides has gone away.
     Over(Reason),
 }
@@ -82,19 +81,23 @@ enum Judgement {
 /// An origin that has answered the hello.
 struct Asked {
     origin: Leg,
+    /// How many of the client's bytes it was sent.
+    sent: usize,
     /// What it sent, of which the client has nothing yet.
     held: Bytes,
 }
 
 /// A flow that is being served; tells of itself when it is dropped.
 struct Flow<'a> {
-    worker: &'a Worker,
+    worker: &'a Rc<Worker>,
     generation: Arc<Generation>,
     known: Rc<Known>,
     began: Instant,
     verdict: Verdict,
     reason: Reason,
     rule: Option<RuleId>,
+    inspected_by: Option<RuleId>,
+    warned_by: Option<RuleId>,
     /// What the policy said, be it that it can be done or not.
     outcome: Option<Outcome>,
     stage: Stage,
@@ -105,6 +108,8 @@ struct Flow<'a> {
     peeked: Duration,
     connected: Duration,
     waited: Duration,
+    /// What there is to say of it where it was decrypted or shown a page.
+    decrypted: Option<Box<Decrypted>>,
     /// Bytes that the origin took before the relay began, and bytes that the client took.
     before: (u64, u64),
     progress: Progress,
@@ -113,7 +118,7 @@ struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    fn begin(worker: &'a Worker, arrived: &Arrived) -> Self {
+    fn begin(worker: &'a Rc<Worker>, arrived: &Arrived) -> Self {
         worker.active.set(worker.active.get() + 1);
         Self {
             worker,
@@ -127,6 +132,8 @@ impl<'a> Flow<'a> {
             verdict: Verdict::Block,
             reason: Reason::Internal,
             rule: None,
+            inspected_by: None,
+            warned_by: None,
             outcome: None,
             stage: Stage::Open,
             judged: false,
@@ -134,6 +141,7 @@ impl<'a> Flow<'a> {
             peeked: Duration::ZERO,
             connected: Duration::ZERO,
             waited: Duration::ZERO,
+            decrypted: None,
             before: (0, 0),
             progress: Progress::default(),
             end: None,
@@ -179,6 +187,12 @@ impl<'a> Flow<'a> {
             self.learn().application = foreign::application(bytes);
         }
         self.learn().first = Some(first);
+        if is_hello {
+            let rejected = &self.worker.shared.memory.rejected;
+            let (host, destination) = (self.known.sni(), self.known.destination);
+            self.learn().rejected_ca =
+                rejected.knows(|| self.who(), host, destination, Instant::now());
+        }
         let stage = self.stage;
         let mut outcome = self.decide();
         if let Some(decided) = decided {
@@ -193,6 +207,7 @@ impl<'a> Flow<'a> {
             Ok(outcome) => Some(self.conclude(outcome)),
             // What a certificate says is judged together with what the origin chose.
             Err(Some(Stage::ServerHello | Stage::Certificate)) if is_hello => None,
+            Err(Some(Stage::Request)) => Some(self.look_into()),
             Err(_) => Some(self.give_up()),
         }
     }
@@ -222,16 +237,15 @@ impl<'a> Flow<'a> {
             return Judgement::Over(Reason::ClientReset);
         };
         self.worker.metrics.server_hello.note(self.waited);
-        bytes.advance(heard.sent);
         self.before.0 = heard.sent as u64;
         self.learn().answered = Some(heard.answered);
         let mut outcome = self.decide();
         if outcome == Err(Some(Stage::Certificate)) {
-            self.learn().certified = Some(Box::new(Certified::unavailable()));
-            outcome = self.decide();
+            outcome = self.probe().await;
         }
         let judgement = match outcome {
             Ok(outcome) => self.conclude(outcome),
+            Err(Some(Stage::Request)) => self.look_into(),
             Err(_) => self.give_up(),
         };
         match judgement {
@@ -242,18 +256,56 @@ impl<'a> Flow<'a> {
             }
             Judgement::Allow(_) => Judgement::Allow(Some(Box::new(Asked {
                 origin,
+                sent: heard.sent,
                 held: held.freeze(),
             }))),
             judgement => judgement,
         }
     }
 
-    /// What an outcome comes to, as long as nothing is decrypted and no page is shown.
+    /// What an outcome comes to.
     fn conclude(&mut self, outcome: Outcome) -> Judgement {
         match outcome {
             Outcome::Allow | Outcome::Splice => Judgement::Allow(None),
+            Outcome::Block(BlockKind::Page) if self.can_show_page() => Judgement::Page,
             Outcome::Block(kind) => Judgement::Block(kind),
-            Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted => self.give_up(),
+            Outcome::Warn if self.has_continued() => {
+                self.verdict = Verdict::Splice;
+                Judgement::Allow(None)
+            }
+            Outcome::Warn if self.can_show_page() => {
+                self.reason = Reason::Warned;
+                Judgement::Page
+            }
+            Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted => self.look_into(),
+        }
+    }
+
+    /// Goes on to requests, where they can be read.
+    fn look_into(&mut self) -> Judgement {
+        let readable = if self.known.is_hello() {
+            self.generation.means.leaves.is_some()
+        } else {
+            self.known.is_http()
+        };
+        if readable {
+            Judgement::Intercept
+        } else {
+            self.give_up()
+        }
+    }
+
+    /// Does what was judged; returns why the flow ended.
+    async fn settle(&mut self, client: Leg, bytes: Bytes, judgement: Judgement) -> Reason {
+        match judgement {
+            Judgement::Allow(asked) => self.carry(client, bytes, asked).await,
+            Judgement::Block(kind) => {
+                block(client, kind, self.known.first.as_ref()).await;
+                self.reason
+            }
+            Judgement::Intercept => Box::pin(self.intercept(client, bytes)).await,
+            Judgement::Page => Box::pin(self.show_page(client, bytes)).await,
+            Judgement::Over(reason) => reason,
         }
     }
 
@@ -292,6 +344,8 @@ impl<'a> Flow<'a> {
         };
         self.reason = decided.cause.reason();
         self.rule = decided.cause.rule();
+        self.inspected_by = decided.inspected_by;
+        self.warned_by = decided.warned_by;
         self.outcome = Some(decided.outcome);
         Ok(decided.outcome)
     }
@@ -358,8 +412,12 @@ impl<'a> Flow<'a> {
 
     /// Connects to the origin, unless it has been asked already, and relays; returns why it ended.
     async fn carry(&mut self, client: Leg, bytes: Bytes, asked: Option<Box<Asked>>) -> Reason {
+        let mut bytes = bytes;
         let (origin, held) = match asked {
-            Some(asked) => (asked.origin, asked.held),
+            Some(asked) => {
+                bytes.advance(asked.sent);
+                (asked.origin, asked.held)
+            }
             // Apart, so that the flows that last do not carry what connecting takes.
             None => match Box::pin(self.dial(!bytes.is_empty())).await {
                 Ok(origin) => (origin, Bytes::new()),
@@ -450,7 +508,15 @@ impl<'a> Flow<'a> {
             server_hello_us: micros(self.waited),
             duration_ms: micros(lasted) / 1000,
             generation: self.generation.number,
-            decrypted: false,
+            decrypted: self
+                .decrypted
+                .as_ref()
+                .is_some_and(|decrypted| decrypted.done),
+            inspected_by: self
+                .inspected_by
+                .and_then(|id| policy.rule(id))
+                .map(|rule| &*rule.name),
+            interception: self.decrypted.as_deref().map(|decrypted| &decrypted.told),
         });
     }
 }
@@ -482,7 +548,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn unix_seconds(time: SystemTime) -> i64 {
+pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
@@ -491,7 +557,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-const fn dial_reason(error: &DialError) -> Reason {
+pub(crate) const fn dial_reason(error: &DialError) -> Reason {
     match error {
         DialError::Refused => Reason::OriginRefused,
         DialError::TimedOut => Reason::OriginTimeout,
@@ -511,6 +577,10 @@ const fn end_reason(end: End) -> Reason {
         _ => Reason::Internal,
     }
 }
+
+mod intercept;
+
+use intercept::Decrypted;
 
 #[cfg(test)]
 mod tests;

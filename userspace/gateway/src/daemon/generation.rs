@@ -9,6 +9,9 @@ use sluice_policy::Policy;
 use sluice_splice::Options;
 
 use crate::config::Config;
+use crate::intercept::Means;
+use crate::page::Pages;
+use crate::request::Limits;
 
 /// Everything that a flow is judged and carried by. A flow keeps the one it began with.
 #[derive(Debug)]
@@ -29,6 +32,16 @@ pub struct Generation {
     pub connect_timeout: Duration,
     /// How allowed flows are relayed.
     pub relay: Options,
+    /// What flows are decrypted and origins probed with.
+    pub means: Means,
+    /// What blocked and warned clients are shown.
+    pub pages: Pages,
+    /// How large the heads of requests may be.
+    pub requests: Limits,
+    /// Time for a handshake of a client's with the gateway.
+    pub handshake_timeout: Duration,
+    /// How long it is remembered that a client refused a leaf.
+    pub rejected_ttl: Duration,
     /// Flows in all.
     pub flow_limit: usize,
     /// Flows of one client.
@@ -43,7 +56,7 @@ impl Generation {
     /// The candidate that is to be the shadow cannot be read, or has mistakes.
     pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(None).context("the shadow policy")?;
-        Ok(Self::with(number, config, shadow))
+        Self::with(number, config, shadow)
     }
 
     /// What a configuration says, as the generation after this one.
@@ -54,12 +67,17 @@ impl Generation {
     pub fn next(&self, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
-        Ok(Self::with(self.number + 1, config, shadow))
+        Self::with(self.number + 1, config, shadow)
     }
 
-    fn with(number: u64, config: &Config, shadow: Option<Config>) -> Self {
-        Self {
+    fn with(number: u64, config: &Config, shadow: Option<Config>) -> anyhow::Result<Self> {
+        Ok(Self {
             number,
+            means: Means::new(config)?,
+            pages: Pages::new(config.page.clone()),
+            requests: config.request,
+            handshake_timeout: config.intercept.handshake_timeout,
+            rejected_ttl: config.intercept.rejected_ttl,
             policy: config.policy.clone(),
             shadow,
             hello_timeout: config.steer.hello_timeout,
@@ -74,7 +92,7 @@ impl Generation {
             },
             flow_limit: config.gateway.flow_limit,
             flow_limit_per_client: config.gateway.flow_limit_per_client,
-        }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sluice_policy::{
-    CertificateState, CertificateStates, Facts, NotNegotiated, Policy, Stage, Tls,
+    CertificateState, CertificateStates, Facts, NotNegotiated, Policy, Stage, Tls, TlsVersion,
 };
 
 use super::metrics;
@@ -32,6 +32,8 @@ pub(crate) struct Known {
 pub(crate) struct Certified {
     /// Whether TLS was negotiated in it, and if not why; `None` where that is not known.
     pub(crate) tls: Option<Tls>,
+    /// The version that was chosen; `None` where the client's own hello was answered already.
+    pub(crate) version: Option<TlsVersion>,
     pub(crate) states: CertificateStates,
     pub(crate) issuer: Option<String>,
     pub(crate) client_certificate: Option<bool>,
@@ -42,6 +44,7 @@ impl Certified {
     pub(crate) fn unavailable() -> Self {
         Self {
             tls: None,
+            version: None,
             states: CertificateStates::of([CertificateState::Unavailable]),
             issuer: None,
             client_certificate: None,
@@ -63,6 +66,24 @@ impl Known {
         }
     }
 
+    /// The server name of the hello.
+    pub(crate) fn sni(&self) -> Option<&str> {
+        match &self.first {
+            Some(First::Hello(hello)) => hello.sni.as_ref().map(|name| name.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Whether the client began with a genuine ClientHello.
+    pub(crate) const fn is_hello(&self) -> bool {
+        matches!(self.first, Some(First::Hello(_)))
+    }
+
+    /// Whether the client began with cleartext HTTP.
+    pub(crate) fn is_http(&self) -> bool {
+        self.application == Some("http")
+    }
+
     /// What a policy is told, which says who the client is.
     pub(crate) fn facts<'f>(&'f self, policy: &'f Policy) -> Facts<'f> {
         let (client, destination) = (self.client.ip(), self.destination);
@@ -80,6 +101,9 @@ impl Known {
             facts.stage = Stage::Certificate;
             if let Some(tls) = certified.tls {
                 facts.tls = Some(tls);
+            }
+            if certified.version.is_some() {
+                facts.tls_version_chosen = certified.version;
             }
             facts.certificate = certified.states;
             facts.issuer = certified.issuer.as_deref();

@@ -31,6 +31,11 @@ impl Leg {
     pub(crate) fn finish(mut self) {
         self.orderly = true;
     }
+
+    /// From here on the connection is closed in order: its stream was ended.
+    pub(crate) const fn set_orderly(&mut self) {
+        self.orderly = true;
+    }
 }
 
 impl Deref for Leg {

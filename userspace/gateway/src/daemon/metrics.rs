@@ -15,6 +15,8 @@ use sluice_splice::PipePool;
 pub enum Verdict {
     /// It was refused.
     Block,
+    /// TLS was ended on both sides, or cleartext HTTP read, and its requests judged.
+    Intercept,
     /// It was, or was to be, relayed unread.
     Splice,
 }
@@ -25,6 +27,7 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Block => "block",
+            Self::Intercept => "intercept",
             Self::Splice => "splice",
         }
     }
@@ -87,6 +90,9 @@ impl Shadow {
         }
     }
 }
+
+/// What requests are counted by: the word for what became of it, and why.
+pub type RequestKind = (&'static str, Reason);
 
 /// What flows are counted by: verdict, its reason, and what is known of the negotiation.
 pub type FlowKind = (Verdict, Reason, &'static str);
@@ -163,6 +169,18 @@ pub struct WorkerMetrics {
     pub connect: Latency,
     /// From the ClientHello being sent to the origin until its answer is known.
     pub server_hello: Latency,
+    /// A handshake of our own with an origin.
+    pub origin_handshake: Latency,
+    /// A handshake of a client's with the gateway.
+    pub client_handshake: Latency,
+    /// Until a leaf was there.
+    pub mint: Latency,
+    /// From a request's head until that of its answer.
+    pub request: Latency,
+    /// Requests that were judged.
+    requests: Mutex<BTreeMap<RequestKind, u64>>,
+    /// Leaves that a client refused though they were in order.
+    pub rejected_leaves: AtomicU64,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: AtomicU64,
     /// Flows whose task panicked.
@@ -187,6 +205,12 @@ impl WorkerMetrics {
             decision: Latency::default(),
             connect: Latency::default(),
             server_hello: Latency::default(),
+            origin_handshake: Latency::default(),
+            client_handshake: Latency::default(),
+            mint: Latency::default(),
+            request: Latency::default(),
+            requests: Mutex::default(),
+            rejected_leaves: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             pool,
@@ -202,6 +226,21 @@ impl WorkerMetrics {
             .kinds
             .entry((verdict, reason, tls.name()))
             .or_default() += 1;
+    }
+
+    /// Counts a request that was judged.
+    pub fn note_request(&self, kind: RequestKind) {
+        *self.requests_lock().entry(kind).or_default() += 1;
+    }
+
+    /// Requests that were judged, by kind.
+    #[must_use]
+    pub fn requests(&self) -> BTreeMap<RequestKind, u64> {
+        self.requests_lock().clone()
+    }
+
+    fn requests_lock(&self) -> MutexGuard<'_, BTreeMap<RequestKind, u64>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts why a flow ended, and its bytes.

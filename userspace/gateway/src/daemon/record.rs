@@ -72,6 +72,60 @@ pub struct Record<'a> {
     pub generation: u64,
     /// Whether anything was decrypted.
     pub decrypted: bool,
+    /// The rule that said to decrypt; absent where that follows from what rules ask about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspected_by: Option<&'a str>,
+    /// What there is to say of a flow that was to be decrypted, or was shown a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interception: Option<&'a Interception>,
+}
+
+/// What there is to say of a flow that was to be decrypted, or was shown a page.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Interception {
+    /// SHA-256 of the leaf that the client was shown, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<String>,
+    /// SHA-256 of the certificate that the origin showed, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The alert by which the client refused the leaf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<String>,
+    /// Requests that were judged.
+    pub requests: u64,
+}
+
+/// What there is to say of a request of a decrypted or cleartext flow.
+#[derive(Debug, Serialize)]
+pub struct RequestRecord<'a> {
+    /// When its head was read, in RFC 3339 form.
+    pub time: String,
+    /// The client's address and port.
+    pub client: SocketAddr,
+    /// The address and port that the client dialled.
+    pub destination: SocketAddr,
+    /// Who the client is, where that is known.
+    pub user: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// The URL in its normal form; empty where the request has none.
+    pub url: &'a str,
+    /// "allow", "block" or "warn".
+    pub verdict: &'static str,
+    /// The rule that decided.
+    pub rule: Option<&'a str>,
+    /// Why the verdict is what it is.
+    pub reason: &'static str,
+    /// The status of the answer; absent where the connection was cut off.
+    pub status: Option<u16>,
+    /// The number that the page shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Whether it was decrypted.
+    pub decrypted: bool,
+    /// Number of the generation that judged.
+    pub generation: u64,
 }
 
 /// What a shadow policy would have done with a flow.
@@ -129,6 +183,15 @@ impl AccessLog {
 
     /// Puts a record into the log, or counts it as lost.
     pub fn put(&self, record: &Record<'_>) {
+        self.append(record);
+    }
+
+    /// Adds the record of a request.
+    pub fn put_request(&self, record: &RequestRecord<'_>) {
+        self.append(record);
+    }
+
+    fn append(&self, record: &impl Serialize) {
         let mut state = self.shared.lock();
         if state.closed {
             return;
@@ -291,6 +354,8 @@ mod tests {
             duration_ms: 1,
             generation: 1,
             decrypted: false,
+            inspected_by: None,
+            interception: None,
         }
     }
 

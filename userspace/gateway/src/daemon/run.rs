@@ -30,6 +30,7 @@ use super::record::AccessLog;
 use super::reload::{Loaded, load};
 use super::worker::{Phase, Shared, Worker};
 use crate::config::{AccessLog as Sink, Config};
+use crate::intercept::Memory;
 use crate::kernel_state::start_options;
 
 /// The programs take the daemon for dead after a few of these.
@@ -363,6 +364,7 @@ fn shared(config: &Config, files: u64) -> anyhow::Result<Shared> {
         current: Current::new(generation),
         limits: Arc::new(Limits::default()),
         guard: Guard::new(config.gateway.listener_port),
+        memory: Memory::new()?,
         access: AccessLog::new(sinks.collect()),
         mark: config.gateway.marks.own,
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),

@@ -21,6 +21,7 @@ use super::guard::Guard;
 use super::limits::Limits;
 use super::metrics::WorkerMetrics;
 use super::record::AccessLog;
+use crate::intercept::Memory;
 
 /// How long accepting pauses after it failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -40,6 +41,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Where no flow may lead.
     pub guard: Guard,
+    /// What is remembered over reloads.
+    pub memory: Memory,
     /// Where records go.
     pub access: AccessLog,
     /// Mark on packets to origins; 0: none.

@@ -405,7 +405,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What rustls offers by default, post-quantum key exchange first.
-fn provider() -> CryptoProvider {
+/// The cryptography of both legs: what rustls offers by default, the post-quantum group first.
+#[must_use]
+pub fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider
         .kx_groups

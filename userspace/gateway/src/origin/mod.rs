@@ -26,7 +26,7 @@ mod trust;
 mod verifier;
 mod view;
 
-pub use connect::{Client, Connected, Offer, Origins, Target};
+pub use connect::{Client, Connected, Offer, Origins, Target, provider};
 pub use counted::Counted;
 pub use failure::{Cause, HandshakeFailure, Phase};
 pub use faults::{Fault, Faults};

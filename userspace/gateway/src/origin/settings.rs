@@ -86,6 +86,17 @@ pub enum Unknown {
     Refuse,
 }
 
+impl Unknown {
+    /// The word used in configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
 /// What an origin that asks for a client certificate is told; sluice has none.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ClientCertificate {
@@ -95,6 +106,17 @@ pub enum ClientCertificate {
     /// An empty list, as RFC 8446 section 4.4.2 and RFC 5246 section 7.4.6 allow: the origin
     /// decides.
     Empty,
+}
+
+impl ClientCertificate {
+    /// The word used in configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Empty => "empty",
+        }
+    }
 }
 
 /// Why origins cannot be met as the settings say.

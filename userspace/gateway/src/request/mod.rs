@@ -336,6 +336,19 @@ impl Prepared {
         &self.authority
     }
 
+    /// The path without the query, in its normal form.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
+    /// The path and the query, in their normal form.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        let target = self.parts.uri.path_and_query();
+        target.map_or("/", |target| target.as_str())
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {

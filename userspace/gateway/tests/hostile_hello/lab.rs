@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::{Shared, Worker};
+use sluice_gateway::intercept::Memory;
 use sluice_splice::{ListenOptions, PipePool, PoolOptions, listen};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -183,6 +185,7 @@ where
         current: Current::new(Generation::new(1, &config).unwrap()),
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(5143),
+        memory: Memory::new().unwrap(),
         access: AccessLog::new(vec![Box::new(kept.clone())]),
         mark: 0,
         capacity: 100,
@@ -190,7 +193,7 @@ where
         ready: AtomicBool::new(true),
     });
     let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
-    let worker = Worker::new(Arc::clone(&shared), Arc::clone(&metrics));
+    let worker = Rc::new(Worker::new(Arc::clone(&shared), Arc::clone(&metrics)));
     let before = descriptors();
     let (at_origin, (at_client, orderly)) = runtime.block_on(async {
         let work = async {

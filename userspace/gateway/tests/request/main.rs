@@ -1,4 +1,5 @@
 //! Which requests are forwarded, as what, and what rules see of them; which answers are passed on.
+#![cfg(test)]
 
 mod check;
 mod responses;

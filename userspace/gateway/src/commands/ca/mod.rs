@@ -57,7 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Where the authority is.
 #[derive(clap::Args, Clone)]
 struct Where {
-    /// The configuration whose [ca] is meant, in place of the two files
+    /// The configuration whose section `ca` is meant, in place of the two files
     #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "key"])]
     config: Option<PathBuf>,
     /// The certificate

@@ -12,6 +12,7 @@ use crate::daemon::limits::Limits as FlowLimits;
 use crate::daemon::metrics::WorkerMetrics;
 use crate::daemon::record::AccessLog;
 use crate::daemon::worker::Shared;
+use crate::intercept::Memory;
 
 fn worker() -> Rc<Worker> {
     let config = Config::parse("[gateway]\nlan = [\"lan0\"]\n", "test").unwrap();
@@ -19,6 +20,7 @@ fn worker() -> Rc<Worker> {
         current: Current::new(Generation::new(1, &config).unwrap()),
         limits: Arc::new(FlowLimits::default()),
         guard: Guard::allowing_loopback(1),
+        memory: Memory::new().unwrap(),
         access: AccessLog::new(Vec::new()),
         mark: 0,
         capacity: 10,

@@ -67,8 +67,9 @@ const fn open() -> Defaults {
 /// How many lists the names and networks of a large policy are divided into.
 const LISTS: usize = 100;
 
-/// A name that the lists of a large policy hold.
-fn listed(at: usize) -> String {
+/// A name that lists hold; each number has another.
+#[must_use]
+pub fn listed(at: usize) -> String {
     format!("w{:x}.domain{at}.example", at.wrapping_mul(0x9e37) & 0xfff)
 }
 
@@ -96,6 +97,33 @@ pub fn domains(names: impl IntoIterator<Item = usize>) -> Result<DomainList> {
         builder.add(&listed(at))?;
     }
     Ok(builder.finish())
+}
+
+/// One rule that blocks so many names and the names below them, and lets through all others that are
+/// known.
+///
+/// # Errors
+///
+/// None in practice: a name that is none.
+pub fn one_list(names: usize) -> Result<RuleSet> {
+    let mut builder = DomainListBuilder::default();
+    for at in 0..names {
+        builder.add(&format!(".{}", listed(at)))?;
+    }
+    Ok(RuleSet {
+        defaults: open(),
+        lists: vec![List {
+            name: "domains".to_owned(),
+            data: ListData::Domains(Arc::new(builder.finish())),
+        }],
+        rules: vec![rule(
+            "listed",
+            vec![Condition::Host(vec![Some(HostItem::List(ListId(0)))])],
+            Vec::new(),
+            Action::Block(BlockKind::Alert),
+        )],
+        ..RuleSet::default()
+    })
 }
 
 /// A policy of so many rules over lists of so many names and networks.

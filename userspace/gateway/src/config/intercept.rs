@@ -1,0 +1,117 @@
+//! The sections `[upstream]` and `[intercept]`: how origins are met, and how clients are.
+
+use std::time::Duration;
+
+use super::{
+    read::{Keys, Section},
+    sections::count,
+    sources::Files,
+    value,
+};
+use crate::origin::{ClientCertificate, RevocationMode, Settings, Unknown};
+
+pub(super) const UPSTREAM: Keys = Keys {
+    known: &[
+        "system_roots",
+        "roots",
+        "revocation",
+        "revocation_unknown",
+        "crls",
+        "client_certificate",
+        "answer_timeout",
+        "handshake_timeout",
+        "sessions",
+    ],
+    later: &[],
+};
+
+pub(super) const INTERCEPT: Keys = Keys {
+    known: &["handshake_timeout", "rejected_ttl"],
+    later: &[],
+};
+
+/// The section `[intercept]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Intercept {
+    /// Time for a handshake of a client's with the gateway.
+    pub handshake_timeout: Duration,
+    /// How long it is remembered that a client refused a leaf.
+    pub rejected_ttl: Duration,
+}
+
+pub(super) fn intercept(section: &Section<'_>) -> Intercept {
+    Intercept {
+        handshake_timeout: positive(section, "handshake_timeout", Duration::from_secs(10)),
+        rejected_ttl: positive(section, "rejected_ttl", Duration::from_secs(86_400)),
+    }
+}
+
+pub(super) fn upstream(section: &Section<'_>, files: &Files<'_>) -> Settings {
+    let default = Settings::default();
+    let revocation = section.choice(
+        "revocation",
+        default.revocation,
+        &[
+            RevocationMode::Off,
+            RevocationMode::Staple,
+            RevocationMode::Crl,
+        ]
+        .map(|mode| (mode.name(), mode)),
+    );
+    let crls = section.list("crls", Vec::new, |text| files.path(text));
+    if revocation == RevocationMode::Crl && crls.is_empty() {
+        if let Some(item) = section.get("revocation") {
+            item.note("names no revocation lists to look into: add `crls = [\"FILE\"]`, or write \"staple\"");
+        }
+    } else if revocation != RevocationMode::Crl
+        && !crls.is_empty()
+        && let Some(item) = section.get("crls")
+    {
+        item.note("is not looked into: write `revocation = \"crl\"` beside it");
+    }
+    let boolean = |key, default| {
+        let item = section.get(key);
+        item.and_then(|item| item.boolean()).unwrap_or(default)
+    };
+    let roots = section.list("roots", Vec::new, |text| files.path(text));
+    let system_roots = boolean("system_roots", default.system_roots);
+    if !system_roots
+        && roots.is_empty()
+        && let Some(item) = section.get("system_roots")
+    {
+        item.note("leaves nobody to trust: name files in `roots`");
+    }
+    Settings {
+        system_roots,
+        roots,
+        revocation,
+        unknown: section.choice(
+            "revocation_unknown",
+            default.unknown,
+            &[("accept", Unknown::Accept), ("refuse", Unknown::Refuse)],
+        ),
+        crls,
+        client_certificate: section.choice(
+            "client_certificate",
+            default.client_certificate,
+            &[
+                ("refuse", ClientCertificate::Refuse),
+                ("empty", ClientCertificate::Empty),
+            ],
+        ),
+        answer_timeout: positive(section, "answer_timeout", default.answer_timeout),
+        handshake_timeout: positive(section, "handshake_timeout", default.handshake_timeout),
+        sessions: count(section, "sessions", default.sessions),
+        own: Vec::new(),
+    }
+}
+
+fn positive(section: &Section<'_>, key: &str, default: Duration) -> Duration {
+    let duration = section.value(key, default, value::duration);
+    if duration.is_zero()
+        && let Some(item) = section.get(key)
+    {
+        item.note("expected more than \"0s\"");
+    }
+    duration
+}

@@ -1,0 +1,280 @@
+//! Clients that refused a leaf of ours: remembered, so that a rule can decide their next attempt.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+/// Refusals that are remembered at most; the oldest goes.
+const MOST: usize = 16_384;
+
+/// Who refused a leaf: the user, or else the address.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Who {
+    /// Somebody who is known by name.
+    User(Box<str>),
+    /// An address of which nobody knows whose it is.
+    Address(IpAddr),
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    who: Who,
+    host: Option<Box<str>>,
+    destination: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Number that the queue knows the entry by.
+    number: u64,
+    until: Instant,
+    alert: Option<Box<str>>,
+    times: u64,
+}
+
+/// A refusal, for people to read.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Refusal {
+    /// The user, or else the address.
+    pub client: String,
+    /// The server name that was asked for.
+    pub host: Option<String>,
+    /// Where the client wanted to go.
+    pub destination: SocketAddr,
+    /// The alert that the client sent; `None` where it closed without one.
+    pub alert: Option<String>,
+    /// How often it refused.
+    pub times: u64,
+    /// Seconds for which this is remembered still.
+    pub seconds_left: u64,
+}
+
+/// What is remembered of clients that refused a leaf.
+///
+/// A memory is no permission: it makes `client-rejected-ca` a fact of the next flow of the same
+/// client to the same place, and what follows from that a rule says. Any client can claim it.
+#[derive(Debug, Default)]
+pub struct Rejected(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<Key, Entry>,
+    /// Keys in the order in which they were remembered; one whose number is not its entry's is
+    /// stale.
+    queue: VecDeque<(u64, Key)>,
+    next: u64,
+}
+
+impl Rejected {
+    /// Remembers for a time that a client refused the leaf for a host; `alert` is what it said.
+    pub fn note(
+        &self,
+        who: Who,
+        host: Option<&str>,
+        destination: SocketAddr,
+        alert: Option<&str>,
+        (now, time): (Instant, Duration),
+    ) {
+        let mut state = self.lock();
+        let key = Key {
+            who,
+            host: host.map(Into::into),
+            destination,
+        };
+        let number = state.next;
+        state.next += 1;
+        let entry = state.entries.entry(key.clone()).or_insert(Entry {
+            number,
+            until: now,
+            alert: None,
+            times: 0,
+        });
+        entry.number = number;
+        entry.until = now + time;
+        entry.alert = alert.map(Into::into);
+        entry.times += 1;
+        state.queue.push_back((number, key));
+        while state.entries.len() > MOST || state.queue.len() > 2 * MOST {
+            state.forget_oldest();
+        }
+    }
+
+    /// Whether a client refused the leaf for a host lately.
+    pub fn knows(
+        &self,
+        who: impl FnOnce() -> Who,
+        host: Option<&str>,
+        destination: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        let state = self.lock();
+        if state.entries.is_empty() {
+            return false;
+        }
+        let key = Key {
+            who: who(),
+            host: host.map(Into::into),
+            destination,
+        };
+        state
+            .entries
+            .get(&key)
+            .is_some_and(|entry| entry.until > now)
+    }
+
+    /// What is remembered, the latest first.
+    pub fn all(&self, now: Instant) -> Vec<Refusal> {
+        let state = self.lock();
+        let mut found: Vec<_> = state
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.until > now)
+            .collect();
+        found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.number));
+        found
+            .into_iter()
+            .map(|(key, entry)| Refusal {
+                client: match &key.who {
+                    Who::User(name) => name.to_string(),
+                    Who::Address(address) => address.to_string(),
+                },
+                host: key.host.as_deref().map(str::to_owned),
+                destination: key.destination,
+                alert: entry.alert.as_deref().map(str::to_owned),
+                times: entry.times,
+                seconds_left: entry.until.saturating_duration_since(now).as_secs(),
+            })
+            .collect()
+    }
+
+    /// Forgets everything; returns how much that was.
+    pub fn clear(&self) -> usize {
+        let mut state = self.lock();
+        let count = state.entries.len();
+        *state = State {
+            next: state.next,
+            ..State::default()
+        };
+        count
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget_oldest(&mut self) {
+        let Some((number, key)) = self.queue.pop_front() else {
+            return;
+        };
+        if self
+            .entries
+            .get(&key)
+            .is_some_and(|entry| entry.number == number)
+        {
+            self.entries.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn address(last: u8) -> Who {
+        Who::Address([10, 0, 0, last].into())
+    }
+
+    #[test]
+    fn a_refusal_is_known_of_the_same_client_to_the_same_place_for_its_time() {
+        let rejected = Rejected::default();
+        let now = Instant::now();
+        let place: SocketAddr = "192.0.2.1:443".parse().unwrap();
+        let elsewhere = "192.0.2.2:443".parse().unwrap();
+        rejected.note(
+            address(1),
+            Some("a.example"),
+            place,
+            Some("unknown_ca"),
+            (now, HOUR),
+        );
+        let knows = |who: &Who, host, to, at| rejected.knows(|| who.clone(), host, to, at);
+        assert!(knows(&address(1), Some("a.example"), place, now));
+        assert!(!knows(&address(2), Some("a.example"), place, now));
+        assert!(!knows(
+            &Who::User("10.0.0.1".into()),
+            Some("a.example"),
+            place,
+            now
+        ));
+        assert!(!knows(&address(1), Some("b.example"), place, now));
+        assert!(!knows(&address(1), None, place, now));
+        assert!(!knows(&address(1), Some("a.example"), elsewhere, now));
+        assert!(!knows(&address(1), Some("a.example"), place, now + HOUR));
+        assert_eq!(rejected.clear(), 1);
+        assert!(!knows(&address(1), Some("a.example"), place, now));
+    }
+
+    #[test]
+    fn a_flood_of_refusals_pushes_out_the_oldest() {
+        let rejected = Rejected::default();
+        let now = Instant::now();
+        let place: SocketAddr = "192.0.2.1:443".parse().unwrap();
+        let host = |n: usize| format!("n{n}.example");
+        // One that comes again and again does not push others out.
+        for _ in 0..3 * MOST {
+            rejected.note(address(1), Some("again.example"), place, None, (now, HOUR));
+        }
+        assert_eq!(rejected.all(now).len(), 1);
+        for n in 0..MOST + 10 {
+            rejected.note(address(1), Some(&host(n)), place, None, (now, HOUR));
+        }
+        let known = |n| rejected.knows(|| address(1), Some(&host(n)), place, now);
+        assert!(!known(0) && known(MOST + 9));
+        assert_eq!(rejected.all(now).len(), MOST);
+        assert!(rejected.lock().queue.len() <= 2 * MOST);
+    }
+
+    #[test]
+    fn what_is_remembered_can_be_read() {
+        let rejected = Rejected::default();
+        let now = Instant::now();
+        let place: SocketAddr = "[2001:db8::1]:443".parse().unwrap();
+        rejected.note(Who::User("alice".into()), None, place, None, (now, HOUR));
+        rejected.note(
+            address(1),
+            Some("a.example"),
+            place,
+            Some("unknown_ca"),
+            (now, HOUR),
+        );
+        rejected.note(
+            address(1),
+            Some("a.example"),
+            place,
+            Some("bad_certificate"),
+            (now, HOUR),
+        );
+        let expected = Refusal {
+            client: "10.0.0.1".to_owned(),
+            host: Some("a.example".to_owned()),
+            destination: place,
+            alert: Some("bad_certificate".to_owned()),
+            times: 2,
+            seconds_left: 3600,
+        };
+        let all = rejected.all(now);
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[0], expected);
+        assert_eq!((all[1].client.as_str(), all[1].times), ("alice", 1));
+        assert!(rejected.all(now + HOUR).is_empty());
+    }
+}

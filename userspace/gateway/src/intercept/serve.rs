@@ -1,0 +1,109 @@
+//! The connection of a client whose requests are judged.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sluice_abi::Reason;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::exchange::Exchange;
+use super::forward::Here;
+
+/// Header fields of a request or an answer.
+pub(super) const HEADERS: usize = 256;
+/// Bytes of all header fields together.
+pub(super) const HEADER_BYTES: u32 = 64 << 10;
+/// Time for a request's head; on a connection that is kept, from the first byte of the next one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS: u32 = 128;
+/// Streams that a client may reset before they were looked at (CVE-2023-44487).
+const RESETS: usize = 32;
+/// Bytes of one HTTP/2 stream that may wait for a client.
+const SEND_BUFFER: usize = 256 << 10;
+/// Window of an HTTP/2 stream and of a connection.
+const WINDOW: u32 = 1 << 20;
+
+/// Serves the requests of a connection until it ends; returns why it did.
+pub(crate) async fn serve<S>(exchange: Rc<Exchange>, stream: S, is_h2: bool) -> Reason
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let served = async {
+        let service = service_fn(|request| Rc::clone(&exchange).answer(request));
+        let io = TokioIo::new(stream);
+        let over = exchange.over.notified();
+        let ended = if is_h2 {
+            let mut builder = http2::Builder::new(Here);
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS)
+                .max_header_list_size(HEADER_BYTES)
+                .max_pending_accept_reset_streams(RESETS)
+                .max_send_buf_size(SEND_BUFFER)
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW);
+            let exchange = Rc::clone(&exchange);
+            let service = service_fn(move |request| Rc::clone(&exchange).answer(request));
+            let mut connection = pin!(builder.serve_connection(io, service));
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = over => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        } else {
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_headers(HEADERS)
+                .max_buf_size(2 * HEADER_BYTES as usize)
+                .preserve_header_case(true)
+                .half_close(true);
+            let connection = builder.serve_connection(io, service).with_upgrades();
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = &mut connection => ended,
+                () = over => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
+        let relay = exchange.relay.take();
+        if let Some(relay) = relay {
+            // A relay that panicked is over as well.
+            let _ = relay.await;
+        }
+        ended
+    };
+    tokio::select! {
+        ended = served => match ended {
+            Ok(()) => Reason::Finished,
+            Err(error) => exchange.cut.get().unwrap_or_else(|| end_of(&error)),
+        },
+        () = exchange.idle() => {
+            if let Some(relay) = exchange.relay.take() {
+                relay.abort();
+            }
+            Reason::IdleTimeout
+        }
+    }
+}
+
+fn end_of(error: &hyper::Error) -> Reason {
+    tracing::debug!(%error, "a connection of requests ended");
+    if error.is_timeout() {
+        Reason::IdleTimeout
+    } else if error.is_parse() || error.is_parse_too_large() {
+        Reason::BadRequest
+    } else {
+        Reason::ClientReset
+    }
+}
