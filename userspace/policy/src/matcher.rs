@@ -149,6 +149,8 @@ pub(crate) struct Check {
     pub(crate) fact: Fact,
     /// What an answer rests on.
     pub(crate) support: FactSet,
+    /// What must be known for an answer, but for what `applies` rests on.
+    needs: FactSet,
     applies: Applies,
 }
 
@@ -296,6 +298,7 @@ impl Check {
             test,
             fact,
             support: support.union(applies.rests_on()).union(applies.told_by()),
+            needs: FactSet::of(fact).union(applies.told_by()),
             applies,
         }
     }
@@ -309,6 +312,7 @@ impl Check {
             test: Test::Not(inner),
             fact: Fact::Client,
             support,
+            needs: FactSet::EMPTY,
             applies: Applies::Always,
         }
     }
@@ -367,8 +371,7 @@ impl Check {
                     Truth::Unknown
                 })
             }
-            _ if !view.known.contains(self.fact) || self.is_cut_off(view) => answer(Truth::Unknown),
-            _ if !view.knows(self.applies.told_by()) => answer(Truth::Unknown),
+            _ if !view.knows(self.needs) || self.is_cut_off(view) => answer(Truth::Unknown),
             _ if self.applies == Applies::Http && !view.has_http() => answer(Truth::False),
             _ => answer(self.holds(view).into()),
         }

@@ -359,7 +359,7 @@ fn what_is_inside_is_known_once_the_flow_is_decrypted() {
     }
     let mut upload = within(Inner::WebSocket);
     upload.request.url = Some("https://news.example/upload");
-    assert_eq!(course(&no_tunnels(), upload), (all.clone(), PAGE, Some(3)));
+    assert_eq!(course(&no_tunnels(), upload), (all, PAGE, Some(3)));
 
     let bank = Facts {
         host: Some("bank.example"),
