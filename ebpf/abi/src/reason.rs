@@ -219,6 +219,10 @@ reasons! {
     Warned = 107, "warned";
     /// What rules say hangs on requests, so that the flow is decrypted and each request judged.
     NeedsRequests = 108, "needs-requests";
+    /// The address that the client dialled is none of the server name's.
+    UntrueName = 109, "untrue-name";
+    /// The addresses of the server name could not be found.
+    UnresolvedName = 110, "unresolved-name";
 }
 
 impl Reason {

@@ -9,6 +9,7 @@
 
 mod inner;
 mod lab;
+mod truth;
 
 use std::sync::atomic::Ordering;
 
