@@ -1,6 +1,7 @@
 //! The daemon and the command line of sluice: glue between peek, policy, splice and steer.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod commands;
 pub mod config;
 pub mod daemon;
@@ -12,3 +13,4 @@ pub mod origin;
 pub mod page;
 pub mod replay;
 pub mod request;
+pub mod suggest;
