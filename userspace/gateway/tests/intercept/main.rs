@@ -8,6 +8,7 @@
 )]
 
 mod lab;
+mod reload;
 
 use std::sync::atomic::Ordering;
 
