@@ -127,6 +127,7 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
             "host": host,
             "user": user,
             "can_be_decrypted": !found.is_empty(),
+            "ca": config.ca.is_some(),
             "rules": found,
         });
         writeln!(out, "{object}")?;
@@ -146,6 +147,11 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
                 format!("asks about requests: {}", conditions.join("; "))
             };
             writeln!(out, "  rule \"{name}\": {why}")?;
+        }
+        if config.ca.is_none() {
+            let told = "no CA is configured: without [ca] such flows are blocked as \
+                        stage-unavailable, unless they are cleartext HTTP";
+            writeln!(out, "{told}")?;
         }
     }
     Ok(if found.is_empty() {
