@@ -157,8 +157,10 @@ fn human(status: &Status, rejected: &Rejected) -> String {
             line("rejected", "no client refused the CA".to_owned());
         }
         Ok(Remembered { refusals, .. }) => {
+            let count = refusals.len();
+            line("rejected", format!("{count} remembered, the latest first"));
             let latest = refusals.iter().take(REFUSALS);
-            latest.for_each(|one| line("rejected", rejected::line(one)));
+            latest.for_each(|one| line("", rejected::line(one)));
             if let Some(more @ 1..) = refusals.len().checked_sub(REFUSALS) {
                 line(
                     "",
@@ -269,9 +271,10 @@ mod tests {
     fn people_see_the_latest_refusals() {
         let text = human(&loaded(), &refused(5));
         for part in [
-            "rejected    10.0.0.1 refused pinned.example at 192.0.2.1:443 once, said unknown_ca; \
+            "rejected    5 remembered, the latest first\n",
+            "            10.0.0.1 refused pinned.example at 192.0.2.1:443 once, said unknown_ca; \
              remembered for 60 min\n",
-            "rejected    10.0.0.3 refused pinned.example at 192.0.2.1:443 3 times, closed without \
+            "            10.0.0.3 refused pinned.example at 192.0.2.1:443 3 times, closed without \
              a word; remembered for 3 h\n",
             "            and 2 more: `sluice rejected` has them all\n",
         ] {

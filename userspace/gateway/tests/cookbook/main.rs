@@ -6,7 +6,7 @@ use std::{net::IpAddr, path::Path};
 use sluice_gateway::config::Config;
 use sluice_policy::{
     CertificateState, CertificateStates, Connect, Decision, Facts, Listener, NotNegotiated,
-    Request, Scratch, Stage, Tls,
+    Scratch, Stage, Tls,
 };
 
 /// The client of a flow of which nothing else is said.
@@ -21,6 +21,8 @@ enum Promise {
     /// Outcomes, and the stage that tells more; none: it is blocked as stage-unavailable.
     Undecided(&'static [&'static str], Option<Stage>),
 }
+
+mod decrypted;
 
 use Promise::{Decided, Undecided};
 
@@ -274,199 +276,6 @@ fn sni_only() {
 }
 
 #[test]
-fn banking_is_never_decrypted() {
-    const BANKS: &str = "banking is never decrypted";
-    const COUNCIL: &str = "nor is what the works council does";
-    let council = address("10.20.6.1");
-    let mail = hello(CLIENT, Some("mail.example"));
-    let request = |method, url| {
-        let mut facts = certified(mail, CertificateState::Valid);
-        facts.stage = Stage::Request;
-        facts.request = Request {
-            method: Some(method),
-            url: Some(url),
-            ..Request::NONE
-        };
-        facts
-    };
-    let recipe = Recipe::load("banking-never-decrypted.toml");
-    recipe.promises(&[
-        (
-            "a bank",
-            hello(CLIENT, Some("bank.example")),
-            Decided("splice", Some(BANKS)),
-        ),
-        (
-            "a name below a bank's",
-            hello(CLIENT, Some("WWW.bank.example.")),
-            Decided("splice", Some(BANKS)),
-        ),
-        (
-            "a name that only ends like a bank's",
-            hello(CLIENT, Some("notabank.example")),
-            Decided("allow", None),
-        ),
-        (
-            "a name below one that is listed alone",
-            hello(CLIENT, Some("www.online.creditunion.example")),
-            Decided("allow", None),
-        ),
-        (
-            "whatever the works council opens, by address",
-            opened(council),
-            Decided("splice", Some(COUNCIL)),
-        ),
-        (
-            "webmail of the works council, by user",
-            as_user(mail, "alice"),
-            Decided("splice", Some(COUNCIL)),
-        ),
-        (
-            "webmail",
-            mail,
-            Undecided(&["allow-decrypted", "block-page"], Some(Stage::Request)),
-        ),
-        (
-            "a message that is read",
-            request("GET", "https://mail.example/inbox"),
-            Decided("allow-decrypted", None),
-        ),
-        (
-            "a file that is sent",
-            request("POST", "https://mail.example/upload/1"),
-            Decided("block-page", Some("no uploads to webmail")),
-        ),
-    ]);
-}
-
-#[test]
-fn some_flows_are_inspected() {
-    let named = |name| hello(CLIENT, Some(name));
-    let asked = |hello: Facts<'static>, method, url| {
-        let mut facts = hello;
-        facts.stage = Stage::Request;
-        facts.request = Request {
-            method: Some(method),
-            url: Some(url),
-            ..Request::NONE
-        };
-        facts
-    };
-    let mut pinned = named("a.push.example");
-    pinned.tls = Some(Tls::Not(NotNegotiated::ClientRejectedCa));
-    let mut refused = named("www.mail.example");
-    refused.tls = pinned.tls;
-    let mail = certified(named("www.mail.example"), CertificateState::Valid);
-    let http = foreign(CLIENT, NotNegotiated::NotTls, Some("http"));
-    Recipe::load("inspect.toml").promises(&[
-        (
-            "a bank",
-            named("bank.example"),
-            Decided("splice", Some("never decrypted")),
-        ),
-        (
-            "whatever the works council opens",
-            opened(address("10.20.6.1")),
-            Decided("splice", Some("nor is what the works council does")),
-        ),
-        (
-            "pinned software, that has refused the CA",
-            pinned,
-            Decided("splice", Some("pinned software")),
-        ),
-        (
-            "the same, that has not",
-            named("a.push.example"),
-            Decided("allow", None),
-        ),
-        (
-            "who refuses the CA for what is looked into",
-            refused,
-            Undecided(&["allow", "block-page"], Some(Stage::Request)),
-        ),
-        ("games", named("games.example"), Decided("warn", None)),
-        (
-            "mail",
-            mail,
-            Undecided(&["allow", "block-page"], Some(Stage::Request)),
-        ),
-        (
-            "a message that is read",
-            asked(mail, "GET", "https://www.mail.example/inbox"),
-            Decided("allow", None),
-        ),
-        (
-            "a file that is sent",
-            asked(mail, "POST", "https://www.mail.example/upload/1"),
-            Decided("block-page", Some("no uploads")),
-        ),
-        (
-            "cleartext HTTP",
-            http,
-            Undecided(&["allow", "block-page"], Some(Stage::Request)),
-        ),
-        (
-            "a page in the clear",
-            asked(http, "GET", "http://news.example/a.exe.html"),
-            Decided("allow", Some("the rest of cleartext HTTP")),
-        ),
-        (
-            "a program in the clear",
-            asked(http, "GET", "http://news.example/setup.exe?x=1"),
-            Decided("block-page", Some("no downloads of programs in the clear")),
-        ),
-        ("the rest", named("news.example"), Decided("allow", None)),
-    ]);
-}
-
-#[test]
-fn invalid_certificates() {
-    use CertificateState::{Expired, NameMismatch, SelfSigned, Unavailable, Untrusted, Valid};
-    const BLOCK: &str = "invalid certificates, except for the group";
-    let news = hello(CLIENT, Some("news.example"));
-    let exempt = hello(address("2001:db8:6::1"), Some("news.example"));
-    let bad = |state| {
-        (
-            "an invalid certificate",
-            certified(news, state),
-            Decided("block-page", Some(BLOCK)),
-        )
-    };
-    Recipe::load("invalid-certificates.toml").promises(&[
-        (
-            "before the certificate is known",
-            answered(news, Tls::Negotiated),
-            Undecided(&["allow", "block-page"], Some(Stage::Certificate)),
-        ),
-        (
-            "a valid one",
-            certified(news, Valid),
-            Decided("allow", None),
-        ),
-        bad(Expired),
-        bad(NameMismatch),
-        bad(SelfSigned),
-        bad(Untrusted),
-        (
-            "one that is not to be had",
-            certified(news, Unavailable),
-            Undecided(&["allow", "block-page"], None),
-        ),
-        ("the group, by address", exempt, Decided("allow", None)),
-        (
-            "the group, by user",
-            as_user(news, "qa"),
-            Decided("allow", None),
-        ),
-        (
-            "what is not TLS has no certificate",
-            foreign(CLIENT, NotNegotiated::NotTls, None),
-            Decided("block-alert", None),
-        ),
-    ]);
-}
-
-#[test]
 fn unknown_software() {
     const ABSENT: &str = "unknown software may not tunnel";
     const UNWANTED: &str = "nor may what is not wanted";
@@ -583,7 +392,7 @@ fn bare_ip() {
 
 #[test]
 fn a_certificate_that_is_not_to_be_had_can_be_let_through() {
-    let example = include_str!("../examples/invalid-certificates.toml");
+    let example = include_str!("../../examples/invalid-certificates.toml");
     let text = example.replace("enabled = false\n", "");
     let config = Config::parse(&text, "enabled").unwrap_or_else(|error| panic!("{error}"));
     let news = hello(CLIENT, Some("news.example"));
@@ -609,7 +418,7 @@ fn a_certificate_that_is_not_to_be_had_can_be_let_through() {
 
 #[test]
 fn the_reference_names_every_example_and_each_says_what_for() {
-    let reference = include_str!("../../policy/README.md");
+    let reference = include_str!("../../../policy/README.md");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{error}"));
     let mut found = 0;
