@@ -21,7 +21,8 @@ use crate::{
 #[derive(clap::Args)]
 #[command(
     after_help = "A rule is left out only where it is certain that no flow to the host is decrypted \
-by it, whoever the client is and whatever the origin answers.\n\n\
+by it, whoever the client is and whatever the origin answers. Pages are not counted: where a rule \
+blocks with a page or warns, the gateway answers in the server's place, and the server sees nothing.\n\n\
 Exit status: 0 no rule can have it decrypted, 1 some can, 2 the configuration or the host cannot be \
 understood.\n\n\
 Examples:\n  \
