@@ -247,6 +247,10 @@ mod tests {
             content_type("Image/"),
             Ok(TextPattern::Prefix("image/".into()))
         );
+        for unlike in ["Some CA", "Some*"] {
+            let error = issuer(unlike).unwrap_err();
+            assert!(error.starts_with("no issuer is written so: "), "{error}");
+        }
         assert_eq!(
             issuer("CN=Some CA"),
             Ok(TextPattern::Exact("CN=Some CA".into()))
