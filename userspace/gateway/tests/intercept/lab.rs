@@ -29,6 +29,7 @@ use sluice_gateway::daemon::guard::Guard;
 use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
+use sluice_gateway::daemon::reload::load;
 use sluice_gateway::daemon::worker::{Shared, Worker};
 use sluice_gateway::intercept::Memory;
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
@@ -142,7 +143,9 @@ impl Default for Origin {
 
 /// The lab.
 pub(crate) struct Lab {
-    _folder: tempfile::TempDir,
+    /// Where `sluice.toml`, `root.pem`, `ca.pem` and `ca.key` are.
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) config: Config,
     pub(crate) pki: Arc<Pki>,
     /// The gateway's certificate.
     pub(crate) ca: CertificateDer<'static>,
@@ -206,7 +209,8 @@ impl Lab {
         let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
-            _folder: folder,
+            folder,
+            config,
             pki,
             ca,
             shared,
@@ -222,6 +226,14 @@ impl Lab {
         lab.start_origin(origin);
         lab.start_gateway();
         lab
+    }
+
+    /// Reads the configuration again and puts it into force, as the daemon does.
+    pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
+        let file = self.folder.path().join("sluice.toml");
+        let loaded = load(&file, &self.config, &self.shared)?;
+        self.config = loaded.put_in_force(&self.shared, |_| Ok::<_, Infallible>(1))?;
+        Ok(())
     }
 
     fn start_origin(&mut self, origin: &Origin) {

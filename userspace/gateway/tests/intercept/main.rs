@@ -9,6 +9,7 @@
 
 mod inner;
 mod lab;
+mod reload;
 mod truth;
 
 use std::sync::atomic::Ordering;
@@ -193,6 +194,7 @@ fn a_refused_leaf_is_remembered_and_a_rule_decides_the_next_attempt() {
     let (flows, _) = lab.end();
     assert_eq!(flows[0]["end"], "client-rejected-ca");
     assert_eq!(flows[0]["interception"]["alert"], "unknown_ca");
+    assert_eq!(flows[0]["interception"]["remembered"], true);
     assert_eq!(flows[0]["decrypted"], false);
     assert_eq!(flows[1]["verdict"], "splice");
     assert_eq!(flows[1]["tls"], "client-rejected-ca");

@@ -359,6 +359,7 @@ impl Flow<'_> {
                 .metrics
                 .rejected_leaves
                 .fetch_add(1, Ordering::Relaxed);
+            self.decrypted_mut().told.remembered = true;
         }
         self.decrypted_mut().told.alert = alert;
         Reason::ClientRejectedCa
