@@ -26,7 +26,7 @@ pub(super) const UPSTREAM: Keys = Keys {
 };
 
 pub(super) const INTERCEPT: Keys = Keys {
-    known: &["handshake_timeout", "rejected_ttl"],
+    known: &["handshake_timeout", "head_timeout", "rejected_ttl"],
     later: &[],
 };
 
@@ -35,6 +35,8 @@ pub(super) const INTERCEPT: Keys = Keys {
 pub struct Intercept {
     /// Time for a handshake of a client's with the gateway.
     pub handshake_timeout: Duration,
+    /// Time for the head of a request, and for the next one to come on a connection of HTTP/1.
+    pub head_timeout: Duration,
     /// How long it is remembered that a client refused a leaf.
     pub rejected_ttl: Duration,
 }
@@ -42,6 +44,7 @@ pub struct Intercept {
 pub(super) fn intercept(section: &Section<'_>) -> Intercept {
     Intercept {
         handshake_timeout: positive(section, "handshake_timeout", Duration::from_secs(10)),
+        head_timeout: positive(section, "head_timeout", Duration::from_secs(60)),
         rejected_ttl: positive(section, "rejected_ttl", Duration::from_secs(86_400)),
     }
 }

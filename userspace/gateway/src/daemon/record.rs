@@ -117,6 +117,8 @@ pub struct RequestRecord<'a> {
     pub rule: Option<&'a str>,
     /// Why the verdict is what it is.
     pub reason: &'static str,
+    /// The words that rules put down for it.
+    pub tags: &'a [String],
     /// The status of the answer; absent where the connection was cut off.
     pub status: Option<u16>,
     /// The number that the page shows.

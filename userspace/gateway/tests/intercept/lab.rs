@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,9 +33,10 @@ use sluice_gateway::daemon::worker::{Shared, Worker};
 use sluice_gateway::intercept::Memory;
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
 use sluice_splice::{PipePool, PoolOptions};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -104,6 +106,14 @@ impl Pki {
     }
 }
 
+/// A connection, encrypted or not.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub(crate) type Pipe = Box<dyn Duplex>;
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Script = Arc<dyn Fn(Pipe, Arc<AtomicUsize>) -> Task + Send + Sync>;
+
 /// What an origin is like.
 pub(crate) struct Origin {
     pub(crate) names: Vec<&'static str>,
@@ -112,6 +122,39 @@ pub(crate) struct Origin {
     pub(crate) expired: bool,
     /// In the clear.
     pub(crate) plain: bool,
+    /// What it does with a connection; without it, it answers with what it was asked. The number is
+    /// that of the requests that it has seen.
+    pub(crate) script: Option<Script>,
+}
+
+impl Origin {
+    /// In the clear.
+    pub(crate) fn plain() -> Self {
+        Self {
+            plain: true,
+            ..Self::default()
+        }
+    }
+
+    /// By this protocol alone.
+    pub(crate) fn speaking(mut self, alpn: &'static [u8]) -> Self {
+        self.alpn = vec![alpn];
+        self
+    }
+
+    /// Does with its connections what it is told to.
+    pub(crate) fn scripted<F>(
+        mut self,
+        script: impl Fn(Pipe, Arc<AtomicUsize>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.script = Some(Arc::new(move |pipe, requests| {
+            Box::pin(script(pipe, requests))
+        }));
+        self
+    }
 }
 
 impl Default for Origin {
@@ -122,6 +165,7 @@ impl Default for Origin {
             alpn: vec![b"h2", b"http/1.1"],
             expired: false,
             plain: false,
+            script: None,
         }
     }
 }
@@ -139,6 +183,8 @@ pub(crate) struct Lab {
     pub(crate) origin: SocketAddr,
     /// Requests that the origin has seen.
     pub(crate) requests: Arc<AtomicUsize>,
+    config: Config,
+    drain: Arc<Notify>,
     kept: Kept,
     stop: Vec<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -178,17 +224,7 @@ impl Lab {
         std::fs::write(path("sluice.toml"), text).unwrap();
         let config = Config::load(&path("sluice.toml")).unwrap_or_else(|error| panic!("{error}"));
         let kept = Kept::default();
-        let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, &config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::allowing_loopback(1),
-            memory: Memory::new().unwrap(),
-            access: AccessLog::new(vec![Box::new(kept.clone())]),
-            mark: 0,
-            capacity: 1000,
-            began: Instant::now(),
-            ready: AtomicBool::new(true),
-        });
+        let shared = share(&config, &kept);
         let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
@@ -200,6 +236,8 @@ impl Lab {
             address: ([127, 0, 0, 1], 0).into(),
             origin: ([127, 0, 0, 1], 0).into(),
             requests,
+            config,
+            drain: Arc::default(),
             kept,
             stop: Vec::new(),
             threads: Vec::new(),
@@ -229,6 +267,7 @@ impl Lab {
         let (listener, stopped) = self.listen();
         self.origin = listener.local_addr().unwrap();
         let (plain, requests) = (origin.plain, Arc::clone(&self.requests));
+        let script = origin.script.clone();
         self.threads.push(std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -237,12 +276,20 @@ impl Lab {
                     loop {
                         let (stream, _) = listener.accept().await.unwrap();
                         let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests));
+                        let script = script.clone();
                         tokio::spawn(async move {
-                            if plain {
-                                speak(stream, false, requests).await;
+                            let mut h2 = false;
+                            let pipe: Pipe = if plain {
+                                Box::new(stream)
                             } else if let Ok(stream) = acceptor.accept(stream).await {
-                                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                                speak(stream, h2, requests).await;
+                                h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                                Box::new(stream)
+                            } else {
+                                return;
+                            };
+                            match script {
+                                Some(script) => script(pipe, requests).await,
+                                None => speak(pipe, h2, requests).await,
                             }
                         });
                     }
@@ -260,6 +307,7 @@ impl Lab {
         self.address = listener.local_addr().unwrap();
         let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
         let destination = self.origin;
+        let drain = Arc::clone(&self.drain);
         self.threads.push(std::thread::spawn(move || {
             let runtime = Builder::new_current_thread()
                 .enable_all()
@@ -268,6 +316,11 @@ impl Lab {
             let worker = Rc::new(Worker::new(shared, metrics));
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
+                let draining = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    drain.notified().await;
+                    draining.drain();
+                });
                 let serving = async {
                     loop {
                         let (stream, client) = listener.accept().await.unwrap();
@@ -326,6 +379,35 @@ impl Lab {
         }
     }
 
+    /// Lets no connection begin another request.
+    pub(crate) fn drain(&self) {
+        self.drain.notify_one();
+    }
+
+    /// Cuts off what is left.
+    pub(crate) fn cut_off(&mut self) {
+        self.halt();
+    }
+
+    /// Reads the configuration again.
+    pub(crate) fn reload(&self) {
+        let next = self.shared.current.get().next(&self.config).unwrap();
+        self.shared.current.replace(next);
+    }
+
+    /// Puts another daemon in the place of this one.
+    pub(crate) fn restart(&mut self) {
+        self.shared = share(&self.config, &self.kept);
+        self.start_gateway();
+    }
+
+    /// A connection to the gateway from another address of this machine.
+    pub(crate) async fn tcp(&self, from: [u8; 4]) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect(self.address).await
+    }
+
     /// Ends the lab, and returns the records of flows and those of requests.
     pub(crate) fn end(mut self) -> (Vec<Value>, Vec<Value>) {
         self.halt();
@@ -356,10 +438,24 @@ impl Drop for Lab {
     }
 }
 
+fn share(config: &Config, kept: &Kept) -> Arc<Shared> {
+    Arc::new(Shared {
+        current: Current::new(Generation::new(1, config).unwrap()),
+        limits: Arc::new(Limits::default()),
+        guard: Guard::allowing_loopback(1),
+        memory: Memory::new().unwrap(),
+        access: AccessLog::new(vec![Box::new(kept.clone())]),
+        mark: 0,
+        capacity: 1000,
+        began: Instant::now(),
+        ready: AtomicBool::new(true),
+    })
+}
+
 /// Answers every request with what it was.
 async fn speak<S>(stream: S, h2: bool, requests: Arc<AtomicUsize>)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    S: Duplex + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let requests = Arc::clone(&requests);
@@ -397,6 +493,7 @@ where
 pub(crate) struct Client {
     pub(crate) config: ClientConfig,
     pub(crate) name: &'static str,
+    from: [u8; 4],
 }
 
 impl Client {
@@ -409,7 +506,11 @@ impl Client {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { config, name: NAME }
+        Self {
+            config,
+            name: NAME,
+            from: [127, 0, 0, 1],
+        }
     }
 
     pub(crate) fn offering(mut self, alpn: &[&[u8]]) -> Self {
@@ -422,9 +523,15 @@ impl Client {
         self
     }
 
+    /// From another address of this machine.
+    pub(crate) fn from(mut self, address: [u8; 4]) -> Self {
+        self.from = address;
+        self
+    }
+
     /// Makes a handshake.
     pub(crate) async fn connect(&self, lab: &Lab) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(lab.address).await?;
+        let stream = lab.tcp(self.from).await?;
         let name = ServerName::try_from(self.name).unwrap();
         TlsConnector::from(Arc::new(self.config.clone()))
             .connect(name, stream)

@@ -7,7 +7,10 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod answers;
 mod lab;
+mod raw;
+mod requests;
 
 use std::sync::atomic::Ordering;
 
