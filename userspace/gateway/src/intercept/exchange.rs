@@ -289,9 +289,8 @@ impl Exchange {
             tracing::debug!(%fault, url = told.url, "the answer is not passed on");
             return Ok(self.broken(told));
         }
-        if version == Version::HTTP_2 {
-            parts.version = Version::HTTP_2;
-        }
+        // The version is that of whoever sends, and not of whom the answer is from.
+        parts.version = spoken;
         self.record(&told, "allow", Some(parts.status));
         if parts.status == StatusCode::SWITCHING_PROTOCOLS
             && let Some(client) = client

@@ -25,21 +25,23 @@ impl Exchange {
             Refusal::Misdirected => Reason::MisdirectedRequest,
             _ => Reason::BadRequest,
         };
-        self.annotate(&mut told, &self.known.facts(&self.generation.policy));
+        if told.url.is_empty() {
+            self.annotate(&mut told, &self.known.facts(&self.generation.policy));
+        }
         let problem = Problem::of(refusal.status());
         let mut answer = self.problem(&told, problem, &refusal.to_string());
-        // What follows on the connection may not be what it seems, but for a name in HTTP/2 that the
-        // client has taken for another of the same connection.
+        // What follows on the connection may not be what it seems; in HTTP/2 it is, and the client may
+        // have taken the server for another of the same connection.
         if *refusal != Refusal::Misdirected {
             self.close_behind(told.version, &mut answer);
         }
         answer
     }
 
-    /// Lets no request of the connection come behind an answer.
-    pub(super) fn close_behind(&self, version: Version, answer: &mut Response<Reply>) {
-        self.over.notify_one();
+    /// Lets no request of a connection of HTTP/1 come behind an answer.
+    fn close_behind(&self, version: Version, answer: &mut Response<Reply>) {
         if version != Version::HTTP_2 {
+            self.over.notify_one();
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(CONNECTION, close);
         }
@@ -50,10 +52,7 @@ impl Exchange {
     pub(super) fn broken(&self, told: Told) -> Response<Reply> {
         let version = told.version;
         let mut answer = self.unreachable(told, Reason::OriginReset);
-        // In HTTP/2 no stream is taken for another.
-        if version != Version::HTTP_2 {
-            self.close_behind(version, &mut answer);
-        }
+        self.close_behind(version, &mut answer);
         answer
     }
 
@@ -160,11 +159,14 @@ impl Exchange {
         let now = unix_seconds(told.time);
         match self.worker.shared.memory.warnings.proceed(&asked, now) {
             Ok(page) => {
+                let version = told.version;
+                let mut answer = self.page(&told, "warn", page);
                 if self.fixed.is_some() {
                     // This connection shows nothing but the page.
                     self.over.notify_one();
+                    self.close_behind(version, &mut answer);
                 }
-                self.page(&told, "warn", page)
+                answer
             }
             Err(denied) => self.problem(&told, denied.problem(), &denied.to_string()),
         }

@@ -5,8 +5,8 @@ use sluice_policy::NormalError;
 
 use super::wire::Bad;
 
-/// Why a request is not forwarded. The connection is closed behind the answer, since what follows on
-/// it may not be what it seems.
+/// Why a request is not forwarded. A connection of HTTP/1 is closed behind the answer, since what
+/// follows on it may not be what it seems.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {

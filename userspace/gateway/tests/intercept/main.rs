@@ -8,9 +8,16 @@
 )]
 
 mod answers;
+mod ends;
+mod frames;
+mod h2;
+mod identity;
+mod judged;
 mod lab;
+mod pki;
 mod raw;
 mod requests;
+mod streams;
 
 use std::sync::atomic::Ordering;
 
