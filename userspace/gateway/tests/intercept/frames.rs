@@ -321,7 +321,7 @@ fn f4_numbers_of_streams_that_cannot_be_end_the_connection() {
     }
 }
 
-/// How much of an endless answer an origin could send before nobody took more.
+/// How much could be sent before nobody took more.
 fn taken(lab: &Lab, sent: &AtomicUsize) -> usize {
     let mut before = usize::MAX;
     loop {
@@ -331,6 +331,64 @@ fn taken(lab: &Lab, sent: &AtomicUsize) -> usize {
         }
         before = now;
         lab.run(async { tokio::time::sleep(std::time::Duration::from_millis(300)).await });
+    }
+}
+
+/// Sends something for ever on a task of its own, and counts the bytes that were taken.
+fn send_for_ever(lab: &Lab, mut pipe: Pipe, bytes: Vec<u8>) -> Arc<AtomicUsize> {
+    let sent = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&sent);
+    lab.run(async {
+        tokio::spawn(async move {
+            while pipe.write_all(&bytes).await.is_ok() {
+                counted.fetch_add(bytes.len(), Ordering::SeqCst);
+            }
+            // It is not over for the gateway before the test is.
+            std::future::pending::<()>().await;
+        });
+    });
+    sent
+}
+
+/// What the buffers of a few sockets, of TLS and of HTTP may take together.
+const BUFFERS: usize = 32 << 20;
+
+#[test]
+fn f4_answers_to_pings_that_nobody_reads_stop_their_reading() {
+    for (kind, payload) in [(PING, [7; 8].as_slice()), (SETTINGS, &[0, 4, 0, 0, 1, 0])] {
+        let lab = Lab::new(INSPECT);
+        let h2 = lab.run(H2::connect(&lab, &NO_TABLE));
+        let sent = send_for_ever(
+            &lab,
+            h2.into_pipe(),
+            frame(kind, 0, 0, payload).repeat(1000),
+        );
+        assert!(taken(&lab, &sent) < BUFFERS);
+    }
+}
+
+#[test]
+fn f4_an_origin_that_takes_nothing_stops_the_client() {
+    let stuck = |mut pipe: Pipe, _: Arc<AtomicUsize>| async move {
+        let _ = until(&mut pipe, "\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    };
+    for fields in ["Content-Length: 99999999999", "Transfer-Encoding: chunked"] {
+        let lab = Lab::before(
+            &Origin::default().speaking(b"http/1.1").scripted(stuck),
+            INSPECT,
+        );
+        let pipe = lab.run(async {
+            let mut pipe = crate::raw::connect(&lab, true).await;
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: {}\r\n{fields}\r\n\r\n",
+                crate::raw::site(&lab)
+            );
+            pipe.write_all(head.as_bytes()).await.unwrap();
+            pipe
+        });
+        let sent = send_for_ever(&lab, pipe, b"5\r\nabcde\r\n".repeat(1000));
+        assert!(taken(&lab, &sent) < BUFFERS);
     }
 }
 
@@ -346,17 +404,14 @@ fn f4_a_client_that_takes_nothing_stops_the_origin() {
     };
     let origin = Origin::default().speaking(b"http/1.1").scripted(endless);
     let lab = Lab::before(&origin, INSPECT);
-    lab.run(async {
-        // No byte of a body is wanted until a window is opened, and none ever is.
-        let client = lab.trusting_gateway().offering(&[b"http/1.1"]);
-        let mut pipe: Pipe = Box::new(client.connect(&lab).await.unwrap());
+    let _pipe = lab.run(async {
+        let mut pipe = crate::raw::connect(&lab, true).await;
         let get = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", crate::raw::site(&lab));
         pipe.write_all(get.as_bytes()).await.unwrap();
         let _ = until(&mut pipe, "\r\n\r\n").await;
         pipe
     });
-    // Buffers of four sockets, and what TLS and HTTP keep.
-    assert!(taken(&lab, &lab.requests) < 32 << 20);
+    assert!(taken(&lab, &lab.requests) < BUFFERS);
 }
 
 #[test]

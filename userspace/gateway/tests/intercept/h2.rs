@@ -92,6 +92,11 @@ impl H2 {
         h2
     }
 
+    /// The connection itself.
+    pub(crate) fn into_pipe(self) -> Pipe {
+        self.pipe
+    }
+
     /// Sends bytes; false where the other side has closed.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.pipe.write_all(bytes).await.is_ok() && self.pipe.flush().await.is_ok()
