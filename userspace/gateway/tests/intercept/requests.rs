@@ -284,6 +284,23 @@ fn f1_requests_pass_however_their_bytes_come() {
 }
 
 #[test]
+fn f1_empty_lines_before_a_request_hide_nothing_from_rules() {
+    let lab = Lab::before(&Origin::plain(), READ);
+    for (before, status) in [("", 403), ("\r\n", 403), ("\r\n\r\n", 400), ("\n", 400)] {
+        let bytes = format!(
+            "{before}GET /never HTTP/1.1\r\nHost: {}\r\n\r\n",
+            site(&lab)
+        );
+        lab.run(async {
+            let mut pipe = connect(&lab, false).await;
+            pipe.write_all(bytes.as_bytes()).await.unwrap();
+            assert_eq!(statuses(&answer(&mut pipe).await.0), [status], "{before:?}");
+        });
+    }
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn f1_a_head_that_ends_too_early_is_forwarded_to_nobody() {
     for (lab, tls) in labs() {
         let bytes = format!("GET / HTTP/1.1\r\nHost: {}\r\nX: ", site(&lab));
