@@ -276,3 +276,41 @@ fn a_flow_of_which_nothing_is_written_has_no_records_of_requests() {
         "{flows:?} {requests:?}"
     );
 }
+
+#[test]
+fn a_warning_in_the_clear_is_continued_from_by_a_browser_that_says_where_it_comes_from() {
+    let lab = Lab::before(
+        &Origin::plain(),
+        "[[rule]]\nname = \"games\"\nwhen = { path = \"/games\" }\naction = { warn = \"1h\" }\n\
+         [[rule]]\nname = \"rest\"\naction = \"allow\"\n",
+    );
+    let site = site(&lab);
+    lab.run(async {
+        let mut pipe = connect(&lab, false).await;
+        let get = format!("GET /games HTTP/1.1\r\nHost: {site}\r\nAccept: text/html\r\n\r\n");
+        pipe.write_all(get.as_bytes()).await.unwrap();
+        let (head, page) = answer(&mut pipe).await;
+        assert_eq!(statuses(&head), [403]);
+        let body = format!("token={}&return_to=%2Fgames", hidden(&page, "token"));
+        for (origin, status) in [
+            (String::new(), 403),
+            ("Origin: null\r\n".into(), 403),
+            ("Origin: http://other.example\r\n".into(), 403),
+            (format!("Origin: http://{site}\r\n"), 303),
+        ] {
+            let post = format!(
+                "POST {CONTINUE} HTTP/1.1\r\nHost: {site}\r\n{origin}Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            pipe.write_all(post.as_bytes()).await.unwrap();
+            let (head, _) = answer(&mut pipe).await;
+            assert_eq!(statuses(&head), [status], "{origin}");
+        }
+        // The same connection goes on, since requests are judged one by one.
+        pipe.write_all(get.as_bytes()).await.unwrap();
+        let (head, body) = answer(&mut pipe).await;
+        assert_eq!(statuses(&head), [200]);
+        assert!(body.starts_with("GET "), "{body}");
+    });
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 1);
+}

@@ -359,3 +359,80 @@ fn f6_an_answer_that_the_connection_s_end_ends_passes() {
     assert_eq!(statuses(&read), [200]);
     assert!(read.contains("all of it"), "{read}");
 }
+
+#[test]
+fn f6_large_bodies_pass_down_http_2() {
+    let large = |pipe: Pipe, _: Arc<AtomicUsize>| async move {
+        let service = service_fn(|_: Request<Incoming>| async {
+            let (part, mut left) = (Bytes::from(vec![7; 65_536]), LARGE / 65_536);
+            let body = Made(move || {
+                left = left.checked_sub(1)?;
+                Some(Frame::data(part.clone()))
+            });
+            Ok::<_, Infallible>(Response::new(body))
+        });
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(pipe), service).await;
+    };
+    let lab = Lab::before(&Origin::default().speaking(b"h2").scripted(large), INSPECT);
+    let client = lab.trusting_gateway().offering(&[b"h2"]);
+    lab.run(async {
+        let stream = client.connect(&lab).await.unwrap();
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let answer = sender
+            .send_request(request(&lab, client.name, "/"))
+            .await
+            .unwrap();
+        let mut body = answer.into_body();
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.iter().all(|byte| *byte == 7));
+            read += data.len();
+        }
+        assert_eq!(read, LARGE);
+    });
+}
+
+#[test]
+fn f3_an_origin_of_http_2_that_resets_one_answer_harms_no_other() {
+    let resets = |pipe: Pipe, requests: Arc<AtomicUsize>| async move {
+        let service = service_fn(move |request: Request<Incoming>| {
+            requests.fetch_add(1, Ordering::SeqCst);
+            let resets = request.uri().path() == "/reset";
+            async move {
+                if resets {
+                    return Err("no answer");
+                }
+                let mut whole = Some(Frame::data(Bytes::from_static(b"good")));
+                Ok(Response::new(Made(move || whole.take())))
+            }
+        });
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = builder.serve_connection(TokioIo::new(pipe), service).await;
+    };
+    let lab = Lab::before(&Origin::default().speaking(b"h2").scripted(resets), INSPECT);
+    let client = lab.trusting_gateway().offering(&[b"h2"]);
+    lab.run(async {
+        let stream = client.connect(&lab).await.unwrap();
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        for (path, status) in [
+            ("/a", 200),
+            ("/reset", 502),
+            ("/b", 200),
+            ("/reset", 502),
+            ("/c", 200),
+        ] {
+            let answer = sender
+                .send_request(request(&lab, client.name, path))
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+        }
+    });
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 5);
+}
