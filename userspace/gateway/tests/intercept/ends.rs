@@ -1,5 +1,6 @@
 //! How intercepted flows end that nobody ends: idle, slow, drained, cut off.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -155,4 +156,64 @@ fn what_outlives_the_drain_is_cut_off_and_recorded() {
     let (flows, _) = lab.end();
     assert_eq!(flows[0]["end"], "drained", "{}", flows[0]);
     assert_eq!(flows[0]["decrypted"], true);
+}
+
+/// A log that cannot be written where it speaks of one URL.
+struct Faulty;
+
+impl io::Write for Faulty {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(
+            !bytes.windows(6).any(|text| text == b"/panic"),
+            "as it should"
+        );
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_ends_its_own_flow_or_request_alone() {
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(|| Faulty);
+    log.try_init().unwrap();
+    let odd = |mut pipe: Pipe, _: Arc<AtomicUsize>| async move {
+        loop {
+            let head = until(&mut pipe, "\r\n\r\n").await;
+            // Of what is not passed on the gateway's log tells with its URL.
+            let answer = match head.contains("/panic") {
+                true => "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n",
+                false => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            };
+            if head.is_empty() || pipe.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+            let _ = pipe.flush().await;
+        }
+    };
+    let origin = Origin::default().speaking(b"http/1.1").scripted(odd);
+    let lab = Lab::before(&origin, INSPECT);
+    lab.run(async {
+        let mut other = connect(&lab, true).await;
+        let mut struck = connect(&lab, true).await;
+        struck.write_all(get(&lab).as_bytes()).await.unwrap();
+        assert_eq!(statuses(&answer(&mut struck).await.0), [200]);
+        let panics = get(&lab).replace("GET /", "GET /panic");
+        struck.write_all(panics.as_bytes()).await.unwrap();
+        assert_eq!(rest(&mut struck).await, "");
+        other.write_all(get(&lab).as_bytes()).await.unwrap();
+        assert_eq!(statuses(&answer(&mut other).await.0), [200]);
+    });
+    lab.over(2);
+    assert_eq!(lab.metrics.panics.load(Ordering::SeqCst), 1);
+    let (flows, _) = lab.end();
+    let ends: Vec<_> = flows
+        .iter()
+        .map(|flow| flow["end"].as_str().unwrap())
+        .collect();
+    assert_eq!(ends, ["internal", "finished"]);
 }
