@@ -107,7 +107,7 @@ pub struct RequestRecord<'a> {
     pub destination: SocketAddr,
     /// Who the client is, where that is known.
     pub user: Option<&'a str>,
-    /// The method.
+    /// The method; "-" where the head could not be read.
     pub method: &'a str,
     /// The URL in its normal form; empty where the request has none.
     pub url: &'a str,

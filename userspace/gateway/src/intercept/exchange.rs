@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode, Version, http};
+use hyper::{Method, Request, Response, StatusCode, Version, http};
 use hyper_util::rt::TokioIo;
 use sluice_abi::Reason;
 use sluice_policy::{BlockKind, Decided, Decision, Outcome, RuleId, Scheme, Stage};
@@ -169,6 +169,8 @@ impl Exchange {
         let version = parts.version;
         let mut told = Told::of(&parts);
         if let Some(bad) = self.bad().filter(|_| is_substitute(&parts)) {
+            // What was asked for nobody knows.
+            told.method = Method::from_bytes(b"-").unwrap_or_default();
             return Ok(self.refuse(told, &bad.into()));
         }
         let (scheme, expected) = (self.scheme, self.expected());
@@ -331,6 +333,23 @@ impl Exchange {
         let upstream = Upstream::begin(stream, false, Rc::clone(&self.over)).await;
         self.set_upstream(upstream.map_err(|_| Reason::OriginReset)?, traffic);
         Ok(self.upstream.borrow().clone())
+    }
+
+    /// Ends what goes on beside the requests; returns why.
+    pub(super) fn cut_off(&self, why: Reason) -> Reason {
+        if let Some(relay) = self.relay.take() {
+            relay.abort();
+        }
+        why
+    }
+
+    /// Waits until the flow has lasted as long as a flow may.
+    pub(super) async fn total(&self) {
+        let most = self.generation.relay.total_timeout;
+        if most.is_zero() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(most).await;
     }
 
     /// Waits until nothing has moved for the idle time.

@@ -96,12 +96,8 @@ where
             Ok(()) => Reason::Finished,
             Err(error) => exchange.cut.get().unwrap_or_else(|| end_of(&error)),
         },
-        () = exchange.idle() => {
-            if let Some(relay) = exchange.relay.take() {
-                relay.abort();
-            }
-            Reason::IdleTimeout
-        }
+        () = exchange.idle() => exchange.cut_off(Reason::IdleTimeout),
+        () = exchange.total() => exchange.cut_off(Reason::TotalTimeout),
     }
 }
 

@@ -69,6 +69,29 @@ fn an_intercepted_flow_on_which_nothing_moves_is_ended() {
 }
 
 #[test]
+fn an_intercepted_flow_lasts_no_longer_than_a_flow_may() {
+    let endless = |mut pipe: Pipe, _: Arc<AtomicUsize>| async move {
+        let _ = until(&mut pipe, "\r\n\r\n").await;
+        let _ = pipe.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        while pipe.write_all(&[7; 100]).await.is_ok() && pipe.flush().await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let lab = Lab::before(
+        &Origin::default().speaking(b"http/1.1").scripted(endless),
+        &format!("[splice]\ntotal_timeout = \"1s\"\n{INSPECT}"),
+    );
+    lab.run(async {
+        let mut pipe = connect(&lab, true).await;
+        pipe.write_all(get(&lab).as_bytes()).await.unwrap();
+        assert_eq!(statuses(&rest(&mut pipe).await), [200]);
+    });
+    lab.over(1);
+    let (flows, _) = lab.end();
+    assert_eq!(flows[0]["end"], "total-timeout", "{}", flows[0]);
+}
+
+#[test]
 fn a_head_that_takes_too_long_ends_the_connection_however_it_trickles() {
     let lab = Lab::before(
         &Origin::default().speaking(b"http/1.1"),

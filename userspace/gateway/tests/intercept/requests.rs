@@ -49,6 +49,7 @@ fn refused(cases: &[(&str, &str)], status: u16) {
         for request in requests {
             assert_eq!(request["reason"], "bad-request", "{request}");
             assert_eq!(request["status"], status, "{request}");
+            assert!(request["reference"].is_string(), "{request}");
         }
     }
 }
