@@ -27,7 +27,8 @@ const ENOUGH: usize = 5;
 /// bytes. TLS is none of these; what is inside it does not show.
 #[must_use]
 pub fn application(bytes: &[u8]) -> Option<&'static str> {
-    if http::is_request_line(bytes) {
+    // Servers do, so that whoever does not would take what they answer for no request.
+    if http::is_request_line(http::behind_empty_lines(bytes)) {
         return Some("http");
     }
     if is_rdp(bytes) {
@@ -48,7 +49,7 @@ pub fn application(bytes: &[u8]) -> Option<&'static str> {
 /// its own choice.
 #[must_use]
 pub fn may_show_more(bytes: &[u8]) -> bool {
-    http::may_become_request_line(bytes)
+    http::may_become_request_line(http::behind_empty_lines(bytes))
         || may_become_rdp(bytes)
         || PREFIXES
             .iter()
@@ -91,6 +92,10 @@ mod tests {
             (b"\x80\x67\x01\x03\x01\0\x4e\0\0\0\x10", None),
             (b"GET / HTTP/1.1\r\n", Some("http")),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some("http")),
+            (b"\r\nGET / HTTP/1.1\r\n", Some("http")),
+            (b"\n\r\n\nPOST / HTTP/1.1\r\n", Some("http")),
+            (b"\r\n", None),
+            (b"\r\nEHLO a\r\n", None),
             (b"EHLO client.example\r\n", Some("smtp")),
             (b"<?xml version='1.0'?>", Some("xmpp")),
             (b"\x03\0\0\x13\x0e\xe0\0\0", Some("rdp")),

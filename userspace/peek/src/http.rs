@@ -95,6 +95,16 @@ pub(crate) fn may_become_request_line(bytes: &[u8]) -> bool {
     METHODS.iter().any(|method| method.starts_with(bytes))
 }
 
+/// Ends of lines that are skipped before a request.
+const SKIPPED: usize = 16;
+
+/// What stands behind the empty lines that servers skip before a request (RFC 9112 section 2.2).
+pub(crate) fn behind_empty_lines(bytes: &[u8]) -> &[u8] {
+    let is_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    let count = bytes.iter().take(SKIPPED).take_while(is_end).count();
+    bytes.get(count..).unwrap_or_default()
+}
+
 /// The head of the request that a stream begins with, if it ends within `limit` bytes.
 ///
 /// `bytes` is everything the client sent so far. Nothing is remembered between calls, and each

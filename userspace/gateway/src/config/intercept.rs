@@ -31,7 +31,7 @@ pub(super) const UPSTREAM: Keys = Keys {
 };
 
 pub(super) const INTERCEPT: Keys = Keys {
-    known: &["handshake_timeout", "rejected_ttl"],
+    known: &["handshake_timeout", "head_timeout", "rejected_ttl"],
     later: &[],
 };
 
@@ -63,6 +63,8 @@ fn server(text: &str) -> Result<SocketAddr, String> {
 pub struct Intercept {
     /// Time for a handshake of a client's with the gateway.
     pub handshake_timeout: Duration,
+    /// Time for the head of a request, and for the next one to come on a connection of HTTP/1.
+    pub head_timeout: Duration,
     /// How long it is remembered that a client refused a leaf.
     pub rejected_ttl: Duration,
 }
@@ -70,6 +72,7 @@ pub struct Intercept {
 pub(super) fn intercept(section: &Section<'_>) -> Intercept {
     Intercept {
         handshake_timeout: positive(section, "handshake_timeout", Duration::from_secs(10)),
+        head_timeout: positive(section, "head_timeout", Duration::from_secs(60)),
         rejected_ttl: positive(section, "rejected_ttl", Duration::from_secs(86_400)),
     }
 }

@@ -201,6 +201,7 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         "handshake_timeout",
         show_duration(intercept.handshake_timeout),
     )?;
+    row(out, "head_timeout", show_duration(intercept.head_timeout))?;
     row(out, "rejected_ttl", show_duration(intercept.rejected_ttl))?;
 
     writeln!(out, "\nrequest:")?;

@@ -45,6 +45,8 @@ pub struct Generation {
     pub requests: Limits,
     /// Time for a handshake of a client's with the gateway.
     pub handshake_timeout: Duration,
+    /// Time for the head of a request.
+    pub head_timeout: Duration,
     /// How long it is remembered that a client refused a leaf.
     pub rejected_ttl: Duration,
     /// Flows in all.
@@ -90,6 +92,7 @@ impl Generation {
             pages: Pages::new(config.page.clone()),
             requests: config.request,
             handshake_timeout: config.intercept.handshake_timeout,
+            head_timeout: config.intercept.head_timeout,
             rejected_ttl: config.intercept.rejected_ttl,
             policy: config.policy.clone(),
             shadow,

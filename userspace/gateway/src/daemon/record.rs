@@ -111,7 +111,7 @@ pub struct RequestRecord<'a> {
     pub destination: SocketAddr,
     /// Who the client is, where that is known.
     pub user: Option<&'a str>,
-    /// The method.
+    /// The method; "-" where the head could not be read.
     pub method: &'a str,
     /// The URL in its normal form; empty where the request has none.
     pub url: &'a str,
@@ -121,6 +121,8 @@ pub struct RequestRecord<'a> {
     pub rule: Option<&'a str>,
     /// Why the verdict is what it is.
     pub reason: &'static str,
+    /// The words that rules put down for it.
+    pub tags: &'a [String],
     /// The status of the answer; absent where the connection was cut off.
     pub status: Option<u16>,
     /// The number that the page shows.

@@ -84,6 +84,7 @@ pub struct Worker {
     /// The second of the uptime in which the shadow was last spoken of.
     pub(crate) shadow_told: Cell<Option<u64>>,
     generation: RefCell<Arc<Generation>>,
+    draining: watch::Sender<bool>,
 }
 
 impl Worker {
@@ -98,7 +99,20 @@ impl Worker {
             scratch: RefCell::default(),
             shadow_told: Cell::new(None),
             generation,
+            draining: watch::Sender::new(false),
         }
+    }
+
+    /// Lets no connection of a client's begin another request.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Waits until no more requests are to begin.
+    pub(crate) async fn drained(&self) {
+        let mut draining = self.draining.subscribe();
+        // A worker that is gone has no flows that ask.
+        let _ = draining.wait_for(|is_so| *is_so).await;
     }
 
     /// Flows that are being served.
@@ -154,6 +168,7 @@ impl Worker {
                             // A task that panicked accepts no more either.
                             let _ = task.await;
                         }
+                        worker.drain();
                         worker.metrics.closed.store(true, Ordering::Relaxed);
                         if worker.active() == 0 {
                             return Ok(());

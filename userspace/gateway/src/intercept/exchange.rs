@@ -4,39 +4,36 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Collected, Either, Full, Limited};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ACCEPT_LANGUAGE, CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version, http};
 use hyper_util::rt::TokioIo;
 use sluice_abi::Reason;
-use sluice_policy::{
-    Action, BlockKind, Decided, Decision, Outcome, RuleId, RuleInfo, Scheme, Stage,
-};
+use sluice_policy::{BlockKind, Decided, Decision, Outcome, RuleId, Scheme, Stage};
 use sluice_splice::{DialOptions, dial};
 use tokio::io::copy_bidirectional;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::forward::Upstream;
+use super::forward::{Passing, Upstream};
+use super::pages::Told;
 use super::rewind::{Rewind, Traffic};
 use super::serve::idle;
-use crate::daemon::flow::{dial_reason, unix_seconds};
+use super::strict::Gate;
+use crate::daemon::flow::dial_reason;
 use crate::daemon::generation::Generation;
 use crate::daemon::known::Known;
 use crate::daemon::leg::Leg;
-use crate::daemon::record::{RequestRecord, rfc3339};
 use crate::daemon::worker::Worker;
-use crate::page::{
-    About, Continuation, FORM_LIMIT, PROCEED_PATH, Preference, Problem, Reference, Visitor, Warned,
-};
+use crate::page::PROCEED_PATH;
+use crate::request::wire::Bad;
 use crate::request::{self, Expected, Prepared, Refusal};
 
 /// The body of an answer: the origin's as it comes, or a page.
-pub(super) type Reply = Either<Incoming, Full<Bytes>>;
+pub(super) type Reply = Either<Passing, Full<Bytes>>;
 
 /// The connection is cut off in place of an answer.
 #[derive(Debug)]
@@ -52,12 +49,14 @@ impl std::error::Error for Cut {}
 
 /// One client's connection and its requests.
 pub(crate) struct Exchange {
-    worker: Rc<Worker>,
-    generation: Arc<Generation>,
-    known: Rc<Known>,
-    scheme: Scheme,
+    pub(super) worker: Rc<Worker>,
+    pub(super) generation: Arc<Generation>,
+    pub(super) known: Rc<Known>,
+    pub(super) scheme: Scheme,
     /// What was decided for every request before any was read.
-    fixed: Option<Judged>,
+    pub(super) fixed: Option<Judged>,
+    /// How the client's connection is read, where it is one of HTTP/1.
+    gate: RefCell<Option<Arc<Gate>>>,
     upstream: RefCell<Option<Rc<Upstream>>>,
     to_origin: RefCell<Option<Arc<Traffic>>>,
     to_client: RefCell<Option<Arc<Traffic>>>,
@@ -84,6 +83,7 @@ impl Exchange {
             known: Rc::clone(known),
             scheme,
             fixed,
+            gate: RefCell::new(None),
             upstream: RefCell::new(None),
             to_origin: RefCell::new(None),
             to_client: RefCell::new(None),
@@ -111,6 +111,16 @@ impl Exchange {
     /// Tells it what counts the client's bytes.
     pub(crate) fn set_client(&self, traffic: Arc<Traffic>) {
         self.to_client.replace(Some(traffic));
+    }
+
+    /// Tells it how the client's connection is read.
+    pub(super) fn set_gate(&self, gate: Arc<Gate>) {
+        self.gate.replace(Some(gate));
+    }
+
+    /// Why the client's connection is not read on, where it is not.
+    fn bad(&self) -> Option<Bad> {
+        self.gate.borrow().as_ref()?.bad()
     }
 
     /// Bytes that the origin took, and that the client took.
@@ -144,10 +154,26 @@ impl Exchange {
         self: Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Reply>, Cut> {
+        let answer = self.answer_to(request).await?;
+        if let Some(gate) = &*self.gate.borrow() {
+            gate.answered(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+        }
+        Ok(answer)
+    }
+
+    async fn answer_to(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Reply>, Cut> {
         self.judged.set(self.judged.get() + 1);
         let (parts, body) = request.into_parts();
         let version = parts.version;
         let mut told = Told::of(&parts);
+        if let Some(bad) = self.bad().filter(|_| is_substitute(&parts)) {
+            // What was asked for nobody knows.
+            told.method = Method::from_bytes(b"-").unwrap_or_default();
+            return Ok(self.refuse(told, &bad.into()));
+        }
         let (scheme, expected) = (self.scheme, self.expected());
         let prepared = match request::prepare(parts, scheme, &expected, &self.generation.requests) {
             Ok(prepared) => prepared,
@@ -156,15 +182,21 @@ impl Exchange {
         prepared.url().clone_into(&mut told.url);
         told.host = Some(prepared.authority().host().to_owned());
         if prepared.path() == PROCEED_PATH {
+            self.annotate(&mut told, &self.known.facts(&self.generation.policy));
             return Ok(self.proceed(told, &prepared, body).await);
         }
-        let judged = self.judge(&prepared);
+        let judged = self.judge(&prepared, &mut told);
         (told.rule, told.reason) = (judged.rule, judged.reason);
         match judged.outcome {
             Some(Outcome::Allow | Outcome::AllowDecrypted | Outcome::Splice) => {}
             Some(Outcome::Warn | Outcome::WarnDecrypted) => {
                 if let Some(page) = self.warning(&mut told, &prepared, judged.warned_by) {
                     return Ok(self.page(&told, "warn", page));
+                }
+                if self.fixed.is_some() && self.scheme == Scheme::Https {
+                    // The origin has not been met on this connection; on the next one it is.
+                    self.over.notify_one();
+                    return Ok(self.refuse(told, &Refusal::Misdirected));
                 }
             }
             Some(Outcome::Block(BlockKind::Reset)) => {
@@ -189,10 +221,7 @@ impl Exchange {
     }
 
     /// What the policy says of a request.
-    fn judge(&self, prepared: &Prepared) -> Judged {
-        if let Some(fixed) = self.fixed {
-            return fixed;
-        }
+    fn judge(&self, prepared: &Prepared, told: &mut Told) -> Judged {
         let policy = &self.generation.policy;
         let fields = prepared.fields();
         let mut facts = self.known.facts(policy);
@@ -200,6 +229,10 @@ impl Exchange {
         facts.request = prepared.facts(&fields);
         if self.scheme == Scheme::Http {
             facts.host = Some(prepared.authority().host());
+        }
+        self.annotate(told, &facts);
+        if let Some(fixed) = self.fixed {
+            return fixed;
         }
         let began = Instant::now();
         let decision = policy.decide(&facts, &mut self.worker.scratch.borrow_mut());
@@ -239,25 +272,28 @@ impl Exchange {
         } else {
             Version::HTTP_11
         };
-        let mut request = Request::from_parts(prepared.into_parts(spoken), body);
+        let mut request = Request::from_parts(prepared.into_parts(spoken), Passing(body));
         let client = asked.map(|_| hyper::upgrade::on(&mut request));
         let mut answer = match upstream.send(request).await {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(%error, url = told.url, "the origin does not answer");
-                return Ok(self.unreachable(told, Reason::OriginReset));
+                if let Some(bad) = self.bad() {
+                    // The body ends in what is none, so that the origin was not told its end.
+                    return Ok(self.refuse(told, &bad.into()));
+                }
+                let bad = upstream.bad();
+                tracing::debug!(%error, ?bad, url = told.url, "the origin does not answer");
+                return Ok(self.broken(told));
             }
         };
         let origin = hyper::upgrade::on(&mut answer);
         let (mut parts, body) = answer.into_parts();
         if let Err(fault) = request::prepare_response(&mut parts, asked) {
             tracing::debug!(%fault, url = told.url, "the answer is not passed on");
-            self.over.notify_one();
-            return Ok(self.unreachable(told, Reason::OriginReset));
+            return Ok(self.broken(told));
         }
-        if version == Version::HTTP_2 {
-            parts.version = Version::HTTP_2;
-        }
+        // The version is that of whoever sends, and not of whom the answer is from.
+        parts.version = spoken;
         self.record(&told, "allow", Some(parts.status));
         if parts.status == StatusCode::SWITCHING_PROTOCOLS
             && let Some(client) = client
@@ -271,7 +307,7 @@ impl Exchange {
             });
             self.relay.replace(Some(relay));
         }
-        Ok(Response::from_parts(parts, Either::Left(body)))
+        Ok(Response::from_parts(parts, Either::Left(Passing(body))))
     }
 
     /// The connection to the origin; `None` where there was one that cannot be made anew without
@@ -300,178 +336,32 @@ impl Exchange {
         Ok(self.upstream.borrow().clone())
     }
 
-    /// The answer in place of a request that cannot be forwarded as it is.
-    fn refuse(&self, mut told: Told, refusal: &Refusal) -> Response<Reply> {
-        told.reason = match refusal {
-            Refusal::Misdirected => Reason::MisdirectedRequest,
-            _ => Reason::BadRequest,
-        };
-        let problem = Problem::of(refusal.status());
-        let mut answer = self.problem(&told, problem, &refusal.to_string());
-        // What follows on the connection may not be what it seems, but for a name in HTTP/2 that the
-        // client has taken for another of the same connection.
-        if *refusal != Refusal::Misdirected {
-            self.over.notify_one();
-            if told.version != Version::HTTP_2 {
-                let close = HeaderValue::from_static("close");
-                answer.headers_mut().insert(CONNECTION, close);
-            }
+    /// Ends what goes on beside the requests; returns why.
+    pub(super) fn cut_off(&self, why: Reason) -> Reason {
+        if let Some(relay) = self.relay.take() {
+            relay.abort();
         }
-        answer
+        why
     }
 
-    /// The answer in place of an origin's.
-    fn unreachable(&self, mut told: Told, reason: Reason) -> Response<Reply> {
-        told.reason = reason;
-        let problem = match reason {
-            Reason::OriginTimeout => Problem::GatewayTimeout,
-            _ => Problem::BadGateway,
-        };
-        self.problem(&told, problem, reason.description())
-    }
-
-    fn problem(&self, told: &Told, problem: Problem, why: &str) -> Response<Reply> {
-        let about = self.about(told, None);
-        let pages = &self.generation.pages;
-        let page = pages.problem(problem, Some(why), &about, told.preference());
-        self.page(told, "block", page)
-    }
-
-    fn about<'a>(&'a self, told: &'a Told, rule: Option<&'a RuleInfo>) -> About<'a> {
-        About {
-            url: (!told.url.is_empty()).then_some(&told.url),
-            host: told.host.as_deref().or(self.known.sni()),
-            rule: rule.map(|rule| rule.name.as_str()),
-            message: rule.and_then(|rule| rule.message.as_deref()),
-            reference: told.reference,
-            user: self.generation.policy.user_at(self.known.client.ip()),
-            time: unix_seconds(told.time),
+    /// Waits until the flow has lasted as long as a flow may.
+    pub(super) async fn total(&self) {
+        let most = self.generation.relay.total_timeout;
+        if most.is_zero() {
+            return std::future::pending().await;
         }
-    }
-
-    /// The page in place of what is blocked.
-    fn blocked(&self, told: &Told) -> Response<Bytes> {
-        let rule = told.rule.and_then(|id| self.generation.policy.rule(id));
-        let about = self.about(told, rule);
-        self.generation.pages.blocked(&about, told.preference())
-    }
-
-    /// The page of a warning; `None` where the visitor has gone on behind it.
-    fn warning(
-        &self,
-        told: &mut Told,
-        prepared: &Prepared,
-        by: Option<RuleId>,
-    ) -> Option<Response<Bytes>> {
-        let rule = self.generation.policy.rule(by?)?;
-        let Action::Warn(period) = rule.action else {
-            return None;
-        };
-        let warned = Warned {
-            visitor: self.visitor(),
-            site: prepared.authority().as_str(),
-            rule: &rule.name,
-        };
-        let now = unix_seconds(told.time);
-        let warnings = &self.worker.shared.memory.warnings;
-        if warnings.has_continued(&warned, now) {
-            return None;
-        }
-        told.rule = by;
-        told.reason = Reason::Warned;
-        let (method, headers) = (prepared.method(), prepared.headers());
-        let offer = warnings.offer(
-            &warned,
-            period,
-            method,
-            headers,
-            prepared.path_and_query(),
-            now,
-        );
-        let about = self.about(told, Some(rule));
-        let pages = &self.generation.pages;
-        Some(pages.warning(&about, offer.as_ref(), told.preference()))
-    }
-
-    /// Lets a visitor go on behind a warning.
-    async fn proceed(
-        &self,
-        mut told: Told,
-        prepared: &Prepared,
-        body: Incoming,
-    ) -> Response<Reply> {
-        told.reason = Reason::Warned;
-        let body = Limited::new(body, FORM_LIMIT).collect().await;
-        // What is longer than a form may be is told from one that is as long.
-        let body = body.map_or_else(|_| vec![0; FORM_LIMIT + 1].into(), Collected::to_bytes);
-        let asked = Continuation {
-            method: prepared.method(),
-            headers: prepared.headers(),
-            body: &body,
-            scheme: self.scheme,
-            authority: prepared.authority(),
-            visitor: self.visitor(),
-        };
-        let now = unix_seconds(told.time);
-        match self.worker.shared.memory.warnings.proceed(&asked, now) {
-            Ok(page) => {
-                if self.fixed.is_some() {
-                    // This connection shows nothing but the page.
-                    self.over.notify_one();
-                }
-                self.page(&told, "warn", page)
-            }
-            Err(denied) => self.problem(&told, denied.problem(), &denied.to_string()),
-        }
-    }
-
-    fn visitor(&self) -> Visitor<'_> {
-        let address = self.known.client.ip();
-        match self.generation.policy.user_at(address) {
-            Some(user) => Visitor::User(user),
-            None => Visitor::Address(address),
-        }
-    }
-
-    /// Passes a page on, and records it.
-    fn page(&self, told: &Told, verdict: &'static str, page: Response<Bytes>) -> Response<Reply> {
-        self.record(told, verdict, Some(page.status()));
-        let (parts, body) = page.into_parts();
-        let body = if told.method == Method::HEAD {
-            Bytes::new()
-        } else {
-            body
-        };
-        Response::from_parts(parts, Either::Right(Full::new(body)))
-    }
-
-    fn record(&self, told: &Told, verdict: &'static str, status: Option<StatusCode>) {
-        let metrics = &self.worker.metrics;
-        metrics.note_request((verdict, told.reason));
-        metrics.request.note(told.began.elapsed());
-        let policy = &self.generation.policy;
-        let rule = told.rule.and_then(|id| policy.rule(id));
-        self.worker.shared.access.put_request(&RequestRecord {
-            time: rfc3339(told.time),
-            client: self.known.client,
-            destination: self.known.destination,
-            user: policy.user_at(self.known.client.ip()),
-            method: told.method.as_str(),
-            url: &told.url,
-            verdict,
-            rule: rule.map(|rule| rule.name.as_str()),
-            reason: told.reason.name(),
-            status: status.map(|status| status.as_u16()),
-            reference: (verdict != "allow").then(|| told.reference.to_string()),
-            decrypted: self.scheme == Scheme::Https,
-            generation: self.generation.number,
-        });
+        tokio::time::sleep(most).await;
     }
 
     /// Waits until nothing has moved for the idle time.
     pub(super) async fn idle(&self) {
         idle(self.generation.relay.idle_timeout, || self.moving()).await;
     }
+}
+
+/// Whether a request is the one that stands for what could not be read.
+fn is_substitute(parts: &http::request::Parts) -> bool {
+    parts.method.as_str() == "REFUSED" && parts.uri.path() == "*"
 }
 
 /// What the policy says of a request.
@@ -492,47 +382,6 @@ impl Judged {
             rule: decided.cause.rule(),
             reason: decided.cause.reason(),
             warned_by: decided.warned_by,
-        }
-    }
-}
-
-/// What there is to tell of a request.
-struct Told {
-    began: Instant,
-    time: SystemTime,
-    method: Method,
-    version: Version,
-    url: String,
-    host: Option<String>,
-    rule: Option<RuleId>,
-    reason: Reason,
-    reference: Reference,
-    language: Option<HeaderValue>,
-    accept: Option<HeaderValue>,
-}
-
-impl Told {
-    fn of(parts: &http::request::Parts) -> Self {
-        Self {
-            began: Instant::now(),
-            time: SystemTime::now(),
-            method: parts.method.clone(),
-            version: parts.version,
-            url: String::new(),
-            rule: None,
-            reason: Reason::Internal,
-            host: None,
-            // Without random bytes pages are told apart by nothing; that is no reason to show none.
-            reference: Reference::random().unwrap_or_else(|_| Reference::from_bytes([0; 10])),
-            language: parts.headers.get(ACCEPT_LANGUAGE).cloned(),
-            accept: parts.headers.get(ACCEPT).cloned(),
-        }
-    }
-
-    fn preference(&self) -> Preference<'_> {
-        Preference {
-            accept: self.accept.as_ref().map(HeaderValue::as_bytes),
-            accept_language: self.language.as_ref().map(HeaderValue::as_bytes),
         }
     }
 }

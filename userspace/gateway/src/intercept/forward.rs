@@ -1,16 +1,62 @@
 //! The HTTP connection to an origin.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
 
 use hyper::body::Incoming;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::{http1, http2};
-use hyper::{Request, Response, rt};
+use hyper::{Method, Request, Response, rt};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use super::serve::{HEADER_BYTES, HEADERS};
+use super::strict::{Gate, Strict};
+use crate::request::prepare_trailers;
+use crate::request::wire::{Asked, Bad, Limits};
+
+/// How large the heads of answers may be.
+const HEADS: Limits = Limits {
+    url: 8 << 10,
+    fields: HEADERS,
+    fields_size: HEADER_BYTES as usize,
+};
+
+/// A body on its way, whose trailers are prepared as its head was.
+#[derive(Debug)]
+pub(crate) struct Passing(pub(super) Incoming);
+
+impl Body for Passing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let mut frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            prepare_trailers(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
 
 /// Runs what HTTP/2 does beside its requests on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +78,8 @@ pub(crate) struct Upstream {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(RefCell<http1::SendRequest<Incoming>>),
-    Http2(http2::SendRequest<Incoming>),
+    Http1(RefCell<http1::SendRequest<Passing>>, Arc<Gate>),
+    Http2(http2::SendRequest<Passing>),
 }
 
 impl Upstream {
@@ -47,8 +93,8 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let io = TokioIo::new(stream);
         let sender = if is_h2 {
+            let io = TokioIo::new(stream);
             let (sender, connection) = http2::Builder::new(Here)
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEADER_BYTES)
@@ -63,7 +109,10 @@ impl Upstream {
             });
             Sender::Http2(sender)
         } else {
+            let (stream, gate) = Strict::answers(stream, HEADS);
+            let io = TokioIo::new(stream);
             let (sender, connection) = http1::Builder::new()
+                .max_buf_size(2 * HEADER_BYTES as usize)
                 .preserve_header_case(true)
                 .max_headers(HEADERS)
                 .handshake(io)
@@ -74,7 +123,7 @@ impl Upstream {
                 }
                 over.notify_one();
             });
-            Sender::Http1(RefCell::new(sender))
+            Sender::Http1(RefCell::new(sender), gate)
         };
         Ok(Self { sender })
     }
@@ -86,10 +135,13 @@ impl Upstream {
     /// The connection is over, or the origin breaks HTTP.
     pub(crate) async fn send(
         &self,
-        request: Request<Incoming>,
+        request: Request<Passing>,
     ) -> hyper::Result<Response<Incoming>> {
         match &self.sender {
-            Sender::Http1(sender) => {
+            Sender::Http1(sender, gate) => {
+                gate.ask(Asked {
+                    head: request.method() == Method::HEAD,
+                });
                 // A connection of HTTP/1.1 has one request at a time, so that nobody else borrows.
                 let answer = sender.borrow_mut().send_request(request);
                 answer.await
@@ -98,10 +150,18 @@ impl Upstream {
         }
     }
 
+    /// Why the origin is not read on, where it is not.
+    pub(crate) fn bad(&self) -> Option<Bad> {
+        match &self.sender {
+            Sender::Http1(_, gate) => gate.bad(),
+            Sender::Http2(_) => None,
+        }
+    }
+
     /// Whether no more requests can be sent.
     pub(crate) fn is_over(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.borrow().is_closed(),
+            Sender::Http1(sender, _) => sender.borrow().is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
         }
     }

@@ -13,9 +13,11 @@
 pub mod client;
 mod exchange;
 mod forward;
+mod pages;
 pub mod rejected;
 pub mod rewind;
 mod serve;
+mod strict;
 pub mod tickets;
 
 use std::sync::Arc;

@@ -12,13 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Exchange;
 use super::forward::Here;
+use super::strict::Strict;
 
 /// Header fields of a request or an answer.
 pub(super) const HEADERS: usize = 256;
 /// Bytes of all header fields together.
 pub(super) const HEADER_BYTES: u32 = 64 << 10;
-/// Time for a request's head; on a connection that is kept, from the first byte of the next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS: u32 = 128;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487).
@@ -35,9 +34,14 @@ where
 {
     let served = async {
         let service = service_fn(|request| Rc::clone(&exchange).answer(request));
-        let io = TokioIo::new(stream);
-        let over = exchange.over.notified();
+        let over = async {
+            tokio::select! {
+                () = exchange.over.notified() => {}
+                () = exchange.worker.drained() => {}
+            }
+        };
         let ended = if is_h2 {
+            let io = TokioIo::new(stream);
             let mut builder = http2::Builder::new(Here);
             builder
                 .timer(TokioTimer::new())
@@ -58,12 +62,17 @@ where
                 }
             }
         } else {
+            let limits = &exchange.generation.requests;
+            let heads = limits.heads();
+            let (stream, gate) = Strict::requests(stream, heads);
+            exchange.set_gate(gate);
+            let io = TokioIo::new(stream);
             let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_headers(HEADERS)
-                .max_buf_size(2 * HEADER_BYTES as usize)
+                .header_read_timeout(exchange.generation.head_timeout)
+                .max_headers(heads.fields)
+                .max_buf_size((heads.url + heads.fields_size).max(2 * HEADER_BYTES as usize))
                 .preserve_header_case(true)
                 .half_close(true);
             let connection = builder.serve_connection(io, service).with_upgrades();
@@ -88,12 +97,8 @@ where
             Ok(()) => Reason::Finished,
             Err(error) => exchange.cut.get().unwrap_or_else(|| end_of(&error)),
         },
-        () = exchange.idle() => {
-            if let Some(relay) = exchange.relay.take() {
-                relay.abort();
-            }
-            Reason::IdleTimeout
-        }
+        () = exchange.idle() => exchange.cut_off(Reason::IdleTimeout),
+        () = exchange.total() => exchange.cut_off(Reason::TotalTimeout),
     }
 }
 

@@ -19,13 +19,14 @@
 //!   times is shown as one, its values joined.
 //! - `OPTIONS *` is judged as the URL of the server with the path `/`.
 //!
-//! HTTP parsers decide much before this module sees it. hyper takes a request with both
-//! Transfer-Encoding and Content-Length for a chunked one and removes the length, which is
-//! unambiguous, and cuts off a fragment.
+//! HTTP parsers decide much before that: hyper takes a request with both Transfer-Encoding and
+//! Content-Length for a chunked one and removes the length. [`wire`] looks at the bytes of HTTP/1
+//! first.
 
 mod fields;
 mod refusal;
 mod response;
+pub mod wire;
 
 use std::net::IpAddr;
 
@@ -58,6 +59,19 @@ impl Default for Limits {
             url: 16 << 10,
             fields: 100,
             fields_size: 64 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// What a head may take as it stands on a connection of HTTP/1.
+    #[must_use]
+    pub const fn heads(&self) -> wire::Limits {
+        wire::Limits {
+            url: self.url,
+            fields: self.fields,
+            // A colon, a blank and the line's end are beside each.
+            fields_size: self.fields_size + 4 * self.fields + 64,
         }
     }
 }

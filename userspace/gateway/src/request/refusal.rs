@@ -3,8 +3,10 @@
 use http::StatusCode;
 use sluice_policy::NormalError;
 
-/// Why a request is not forwarded. The connection is closed behind the answer, since what follows on
-/// it may not be what it seems.
+use super::wire::Bad;
+
+/// Why a request is not forwarded. A connection of HTTP/1 is closed behind the answer, since what
+/// follows on it may not be what it seems.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -51,6 +53,9 @@ pub enum Refusal {
     /// A value holds a control character.
     #[error("the value of the field {0} holds a control character")]
     Value(Box<str>),
+    /// The bytes of the request can be read in more than one way, or in none.
+    #[error("{0}")]
+    Wire(#[from] Bad),
     /// Neither HTTP/1 nor HTTP/2.
     #[error("this version of HTTP is not supported here")]
     Version,
@@ -65,10 +70,12 @@ impl Refusal {
             // methods to answer with, as 405 has to.
             Self::Method => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::TooManyFields(_) | Self::FieldsTooLarge(_) => {
+            Self::TooManyFields(_)
+            | Self::FieldsTooLarge(_)
+            | Self::Wire(Bad::TooMany | Bad::TooLarge) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
-            Self::UrlTooLong(_) => StatusCode::URI_TOO_LONG,
+            Self::UrlTooLong(_) | Self::Wire(Bad::UrlTooLong) => StatusCode::URI_TOO_LONG,
             Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             _ => StatusCode::BAD_REQUEST,
         }

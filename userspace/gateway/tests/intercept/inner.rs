@@ -1,33 +1,24 @@
 //! What is no HTTP inside TLS.
 
-use std::sync::Arc;
-
-use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
 
-use crate::lab::{Lab, Origin, Talk};
+use crate::lab::{Lab, Origin};
 
-/// An origin that says who it is when it is spoken to, and repeats what it hears.
+/// An origin that repeats what it hears.
 fn echo() -> Origin {
-    Origin {
+    let origin = Origin {
         alpn: vec![],
-        talk: Talk::Raw(|config: Arc<ServerConfig>, stream| {
-            Box::pin(async move {
-                let Ok(mut stream) = TlsAcceptor::from(config).accept(stream).await else {
-                    return;
-                };
-                let mut bytes = [0; 1024];
-                while let Ok(read @ 1..) = stream.read(&mut bytes).await {
-                    if stream.write_all(&bytes[..read]).await.is_err() {
-                        return;
-                    }
-                }
-                let _ = stream.shutdown().await;
-            })
-        }),
         ..Origin::default()
-    }
+    };
+    origin.scripted(|mut stream, _| async move {
+        let mut bytes = [0; 1024];
+        while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+            if stream.write_all(&bytes[..read]).await.is_err() {
+                return;
+            }
+        }
+        let _ = stream.shutdown().await;
+    })
 }
 
 const RULES: &str = r#"

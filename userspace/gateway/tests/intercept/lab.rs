@@ -18,8 +18,7 @@ use hyper::http::response::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use serde_json::Value;
 use sluice_gateway::config::Config;
@@ -34,11 +33,14 @@ use sluice_gateway::daemon::worker::{Shared, Worker};
 use sluice_gateway::intercept::Memory;
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
 use sluice_splice::{PipePool, PoolOptions};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::pki::Pki;
 
 /// Whom most clients ask for.
 pub(crate) const NAME: &str = "origin.example";
@@ -69,56 +71,13 @@ impl Write for Kept {
     }
 }
 
-/// The authority of origins.
-pub(crate) struct Pki {
-    issuer: Issuer<'static, KeyPair>,
-    pub(crate) root: CertificateDer<'static>,
-    pub(crate) pem: String,
-}
+/// A connection, encrypted or not.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub(crate) type Pipe = Box<dyn Duplex>;
 
-impl Pki {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let own = params.self_signed(&key).unwrap();
-        Self {
-            root: own.der().clone(),
-            pem: own.pem(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// A chain and its key; `change` makes the leaf what it should be.
-    pub(crate) fn leaf(
-        &self,
-        names: &[&str],
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        change(&mut params);
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        (leaf.der().clone(), PrivateKeyDer::from(key))
-    }
-}
-
-/// What a raw origin does with a connection.
-pub(crate) type Raw = fn(Arc<ServerConfig>, TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// What an origin speaks.
-#[derive(Clone, Copy)]
-pub(crate) enum Talk {
-    /// HTTP over TLS.
-    Https,
-    /// HTTP in the clear.
-    Http,
-    /// Whatever it likes, over the connection as it came.
-    Raw(Raw),
-}
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Script = Arc<dyn Fn(Pipe, Arc<AtomicUsize>) -> Task + Send + Sync>;
 
 /// What an origin is like.
 pub(crate) struct Origin {
@@ -126,7 +85,41 @@ pub(crate) struct Origin {
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) alpn: Vec<&'static [u8]>,
     pub(crate) expired: bool,
-    pub(crate) talk: Talk,
+    /// In the clear.
+    pub(crate) plain: bool,
+    /// What it does with a connection; without it, it answers with what it was asked. The number is
+    /// that of the requests that it has seen.
+    pub(crate) script: Option<Script>,
+}
+
+impl Origin {
+    /// In the clear.
+    pub(crate) fn plain() -> Self {
+        Self {
+            plain: true,
+            ..Self::default()
+        }
+    }
+
+    /// By this protocol alone.
+    pub(crate) fn speaking(mut self, alpn: &'static [u8]) -> Self {
+        self.alpn = vec![alpn];
+        self
+    }
+
+    /// Does with its connections what it is told to.
+    pub(crate) fn scripted<F>(
+        mut self,
+        script: impl Fn(Pipe, Arc<AtomicUsize>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.script = Some(Arc::new(move |pipe, requests| {
+            Box::pin(script(pipe, requests))
+        }));
+        self
+    }
 }
 
 impl Default for Origin {
@@ -136,16 +129,15 @@ impl Default for Origin {
             versions: rustls::ALL_VERSIONS.to_vec(),
             alpn: vec![b"h2", b"http/1.1"],
             expired: false,
-            talk: Talk::Https,
+            plain: false,
+            script: None,
         }
     }
 }
 
 /// The lab.
 pub(crate) struct Lab {
-    /// Where `sluice.toml`, `root.pem`, `ca.pem` and `ca.key` are.
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) config: Config,
     pub(crate) pki: Arc<Pki>,
     /// The gateway's certificate.
     pub(crate) ca: CertificateDer<'static>,
@@ -156,6 +148,8 @@ pub(crate) struct Lab {
     pub(crate) origin: SocketAddr,
     /// Requests that the origin has seen.
     pub(crate) requests: Arc<AtomicUsize>,
+    pub(crate) config: Config,
+    drain: Arc<Notify>,
     kept: Kept,
     stop: Vec<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -195,22 +189,11 @@ impl Lab {
         std::fs::write(path("sluice.toml"), text).unwrap();
         let config = Config::load(&path("sluice.toml")).unwrap_or_else(|error| panic!("{error}"));
         let kept = Kept::default();
-        let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, &config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::allowing_loopback(1),
-            memory: Memory::new().unwrap(),
-            access: AccessLog::new(vec![Box::new(kept.clone())]),
-            mark: 0,
-            capacity: 1000,
-            began: Instant::now(),
-            ready: AtomicBool::new(true),
-        });
+        let shared = share(&config, &kept);
         let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
             folder,
-            config,
             pki,
             ca,
             shared,
@@ -218,6 +201,8 @@ impl Lab {
             address: ([127, 0, 0, 1], 0).into(),
             origin: ([127, 0, 0, 1], 0).into(),
             requests,
+            config,
+            drain: Arc::default(),
             kept,
             stop: Vec::new(),
             threads: Vec::new(),
@@ -226,14 +211,6 @@ impl Lab {
         lab.start_origin(origin);
         lab.start_gateway();
         lab
-    }
-
-    /// Reads the configuration again and puts it into force, as the daemon does.
-    pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
-        let file = self.folder.path().join("sluice.toml");
-        let loaded = load(&file, &self.config, &self.shared)?;
-        self.config = loaded.put_in_force(&self.shared, |_| Ok::<_, Infallible>(1))?;
-        Ok(())
     }
 
     fn start_origin(&mut self, origin: &Origin) {
@@ -251,11 +228,11 @@ impl Lab {
             .with_single_cert(vec![leaf], key)
             .unwrap();
         config.alpn_protocols = origin.alpn.iter().map(|name| name.to_vec()).collect();
-        let config = Arc::new(config);
-        let acceptor = TlsAcceptor::from(Arc::clone(&config));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let (listener, stopped) = self.listen();
         self.origin = listener.local_addr().unwrap();
-        let (talk, requests) = (origin.talk, Arc::clone(&self.requests));
+        let (plain, requests) = (origin.plain, Arc::clone(&self.requests));
+        let script = origin.script.clone();
         self.threads.push(std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -264,17 +241,20 @@ impl Lab {
                     loop {
                         let (stream, _) = listener.accept().await.unwrap();
                         let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests));
-                        let config = Arc::clone(&config);
+                        let script = script.clone();
                         tokio::spawn(async move {
-                            match talk {
-                                Talk::Raw(talk) => talk(config, stream).await,
-                                Talk::Http => speak(stream, false, requests).await,
-                                Talk::Https => {
-                                    if let Ok(stream) = acceptor.accept(stream).await {
-                                        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                                        speak(stream, h2, requests).await;
-                                    }
-                                }
+                            let mut h2 = false;
+                            let pipe: Pipe = if plain {
+                                Box::new(stream)
+                            } else if let Ok(stream) = acceptor.accept(stream).await {
+                                h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                                Box::new(stream)
+                            } else {
+                                return;
+                            };
+                            match script {
+                                Some(script) => script(pipe, requests).await,
+                                None => speak(pipe, h2, requests).await,
                             }
                         });
                     }
@@ -292,6 +272,7 @@ impl Lab {
         self.address = listener.local_addr().unwrap();
         let (shared, metrics) = (Arc::clone(&self.shared), Arc::clone(&self.metrics));
         let destination = self.origin;
+        let drain = Arc::clone(&self.drain);
         self.threads.push(std::thread::spawn(move || {
             let runtime = Builder::new_current_thread()
                 .enable_all()
@@ -300,6 +281,11 @@ impl Lab {
             let worker = Rc::new(Worker::new(shared, metrics));
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
+                let draining = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    drain.notified().await;
+                    draining.drain();
+                });
                 let serving = async {
                     loop {
                         let (stream, client) = listener.accept().await.unwrap();
@@ -358,6 +344,37 @@ impl Lab {
         }
     }
 
+    /// Lets no connection begin another request.
+    pub(crate) fn drain(&self) {
+        self.drain.notify_one();
+    }
+
+    /// Cuts off what is left.
+    pub(crate) fn cut_off(&mut self) {
+        self.halt();
+    }
+
+    /// Reads the configuration's file anew and puts it into force, as the daemon does.
+    pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
+        let file = self.folder.path().join("sluice.toml");
+        let loaded = load(&file, &self.config, &self.shared)?;
+        self.config = loaded.put_in_force(&self.shared, |_| Ok::<_, Infallible>(1))?;
+        Ok(())
+    }
+
+    /// Puts another daemon in the place of this one.
+    pub(crate) fn restart(&mut self) {
+        self.shared = share(&self.config, &self.kept);
+        self.start_gateway();
+    }
+
+    /// A connection to the gateway from another address of this machine.
+    pub(crate) async fn tcp(&self, from: [u8; 4]) -> io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect(self.address).await
+    }
+
     /// Ends the lab, and returns the records of flows and those of requests.
     pub(crate) fn end(mut self) -> (Vec<Value>, Vec<Value>) {
         self.halt();
@@ -388,10 +405,24 @@ impl Drop for Lab {
     }
 }
 
+fn share(config: &Config, kept: &Kept) -> Arc<Shared> {
+    Arc::new(Shared {
+        current: Current::new(Generation::new(1, config).unwrap()),
+        limits: Arc::new(Limits::default()),
+        guard: Guard::allowing_loopback(1),
+        memory: Memory::new().unwrap(),
+        access: AccessLog::new(vec![Box::new(kept.clone())]),
+        mark: 0,
+        capacity: 1000,
+        began: Instant::now(),
+        ready: AtomicBool::new(true),
+    })
+}
+
 /// Answers every request with what it was.
 async fn speak<S>(stream: S, h2: bool, requests: Arc<AtomicUsize>)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+    S: Duplex + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let requests = Arc::clone(&requests);
@@ -429,6 +460,7 @@ where
 pub(crate) struct Client {
     pub(crate) config: ClientConfig,
     pub(crate) name: &'static str,
+    from: [u8; 4],
 }
 
 impl Client {
@@ -441,7 +473,11 @@ impl Client {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { config, name: NAME }
+        Self {
+            config,
+            name: NAME,
+            from: [127, 0, 0, 1],
+        }
     }
 
     pub(crate) fn offering(mut self, alpn: &[&[u8]]) -> Self {
@@ -454,9 +490,15 @@ impl Client {
         self
     }
 
+    /// From another address of this machine.
+    pub(crate) fn from(mut self, address: [u8; 4]) -> Self {
+        self.from = address;
+        self
+    }
+
     /// Makes a handshake.
     pub(crate) async fn connect(&self, lab: &Lab) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(lab.address).await?;
+        let stream = lab.tcp(self.from).await?;
         let name = ServerName::try_from(self.name).unwrap();
         TlsConnector::from(Arc::new(self.config.clone()))
             .connect(name, stream)

@@ -7,14 +7,24 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod answers;
+mod ends;
+mod frames;
+mod h2;
+mod identity;
 mod inner;
+mod judged;
 mod lab;
+mod pki;
+mod raw;
 mod reload;
+mod requests;
+mod streams;
 mod truth;
 
 use std::sync::atomic::Ordering;
 
-use lab::{INSPECT, Lab, NAME, Origin, Talk, shown};
+use lab::{INSPECT, Lab, NAME, Origin, shown};
 use rustls::version::TLS12;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -194,7 +204,6 @@ fn a_refused_leaf_is_remembered_and_a_rule_decides_the_next_attempt() {
     let (flows, _) = lab.end();
     assert_eq!(flows[0]["end"], "client-rejected-ca");
     assert_eq!(flows[0]["interception"]["alert"], "unknown_ca");
-    assert_eq!(flows[0]["interception"]["remembered"], true);
     assert_eq!(flows[0]["decrypted"], false);
     assert_eq!(flows[1]["verdict"], "splice");
     assert_eq!(flows[1]["tls"], "client-rejected-ca");
@@ -213,10 +222,7 @@ fn cleartext_http_is_judged_by_the_same_rules() {
         when = { application = "http" }
         action = "allow"
     "#;
-    let origin = Origin {
-        talk: Talk::Http,
-        ..Origin::default()
-    };
+    let origin = Origin::plain();
     let lab = Lab::before(&origin, rules);
     let port = lab.origin.port();
     let speak = async |lab: &Lab, path: &str| {
@@ -251,10 +257,7 @@ fn cleartext_http_is_judged_by_the_same_rules() {
 fn every_request_in_the_clear_is_judged_by_the_host_that_it_names() {
     let rules =
         format!("[[rule]]\nname = \"open\"\nwhen = {{ host = \"{NAME}\" }}\naction = \"allow\"\n");
-    let origin = Origin {
-        talk: Talk::Http,
-        ..Origin::default()
-    };
+    let origin = Origin::plain();
     let lab = Lab::before(&origin, &rules);
     let port = lab.origin.port();
     let answers = lab.run(async {

@@ -3,6 +3,8 @@
 
 mod check;
 mod responses;
+mod wire;
+mod wire_check;
 
 use check::{check, parse};
 use http::{Version, request::Parts};
