@@ -64,6 +64,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "python3",
+        package: "python3",
+        needed_for: For::Test,
+    },
+    Program {
         name: "nft",
         package: "nftables",
         needed_for: For::Test,

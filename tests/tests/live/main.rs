@@ -9,6 +9,7 @@
     reason = "a helper that cannot go on ends its test, with a backtrace"
 )]
 
+mod clients;
 mod craft;
 mod devices;
 mod doctor;
@@ -16,6 +17,8 @@ mod exchange;
 mod gate;
 mod handover;
 mod hellos;
+mod inspected;
+mod intercept;
 mod leaks;
 mod observe;
 mod ordinary;
@@ -33,3 +36,4 @@ mod steering;
 mod support;
 mod tap;
 mod tools;
+mod web;
