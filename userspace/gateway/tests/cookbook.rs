@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path};
 
 use sluice_gateway::config::Config;
 use sluice_policy::{
-    CertificateState, CertificateStates, Connect, Decision, Facts, Listener, NotNegotiated,
+    CertificateState, CertificateStates, Connect, Decision, Facts, Inner, Listener, NotNegotiated,
     Request, Scratch, Stage, Tls,
 };
 
@@ -340,6 +340,56 @@ fn banking_is_never_decrypted() {
 }
 
 #[test]
+fn tunnels_inside_tls_are_not_let_through() {
+    const TUNNELS: &str = "tunnels inside TLS are not let through";
+    let decrypted = |inner| {
+        let share = hello(CLIENT, Some("share.example"));
+        let mut facts = certified(share, CertificateState::Valid);
+        facts.stage = Stage::Request;
+        facts.request.inner = Some(inner);
+        facts
+    };
+    let mut upload = decrypted(Inner::Http);
+    upload.request.method = Some("PUT");
+    Recipe::load("no-tunnels.toml").promises(&[
+        (
+            "a bank",
+            hello(CLIENT, Some("bank.example")),
+            Decided("splice", Some("banking is never decrypted")),
+        ),
+        (
+            "anything else that is TLS",
+            answered(hello(CLIENT, Some("share.example")), Tls::Negotiated),
+            Undecided(
+                &["allow", "block-page", "block-reset"],
+                Some(Stage::Request),
+            ),
+        ),
+        ("the web", decrypted(Inner::Http), Decided("allow", None)),
+        (
+            "a socket of the web",
+            decrypted(Inner::WebSocket),
+            Decided("allow", None),
+        ),
+        (
+            "an upload",
+            upload,
+            Decided("block-page", Some("no uploads")),
+        ),
+        (
+            "a tunnel that is recognised",
+            decrypted(Inner::Application("ssh")),
+            Decided("block-reset", Some(TUNNELS)),
+        ),
+        (
+            "one that is not",
+            decrypted(Inner::Unrecognised),
+            Decided("block-reset", Some(TUNNELS)),
+        ),
+    ]);
+}
+
+#[test]
 fn invalid_certificates() {
     use CertificateState::{Expired, NameMismatch, SelfSigned, Unavailable, Untrusted, Valid};
     const BLOCK: &str = "invalid certificates, except for the group";
@@ -543,5 +593,5 @@ fn the_reference_names_every_example_and_each_says_what_for() {
             found += 1;
         }
     }
-    assert_eq!(found, 8);
+    assert_eq!(found, 9);
 }

@@ -258,9 +258,12 @@ pub struct Connect<'a> {
     pub user_agent: Option<&'a str>,
 }
 
-/// One request, in the clear or decrypted.
+/// One request, in the clear or decrypted; or what a decrypted flow carries in place of requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
+    /// What the client speaks inside TLS; `None`: HTTP where there is a URL, nothing that is known
+    /// otherwise. Of no account on flows that are not TLS.
+    pub inner: Option<Inner<'a>>,
     /// Whether it was read by decrypting; `None`: whether the flow is TLS.
     pub inspected: Option<bool>,
     /// The URL in its normal form, with scheme and authority.
@@ -280,6 +283,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Nothing is known of it.
     pub const NONE: Self = Self {
+        inner: None,
         inspected: None,
         url: None,
         method: None,
@@ -289,12 +293,64 @@ impl<'a> Request<'a> {
         size: None,
     };
 
+    /// What the client speaks inside TLS.
+    #[must_use]
+    pub const fn inner(&self) -> Inner<'a> {
+        match self.inner {
+            Some(inner) => inner,
+            None if self.url.is_some() => Inner::Http,
+            None => Inner::Unrecognised,
+        }
+    }
+
     /// The first value of a header field.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers
             .iter()
             .find_map(|&(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
+    }
+}
+
+/// What a client speaks inside TLS that sluice ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Inner<'a> {
+    /// Something other than HTTP whose first bytes are known, by the word that rules have for it.
+    Application(&'a str),
+    /// HTTP, whatever its version.
+    Http,
+    /// Nothing that is known: other bytes, none at all, or a client that waits for the origin's.
+    Unrecognised,
+    /// HTTP whose request asks to go on as WebSocket.
+    WebSocket,
+}
+
+impl<'a> Inner<'a> {
+    /// What a word stands for; words that are none of HTTP's stand for applications.
+    #[must_use]
+    pub fn from_name(name: &'a str) -> Self {
+        match name {
+            "http" => Self::Http,
+            "websocket" => Self::WebSocket,
+            application => Self::Application(application),
+        }
+    }
+
+    /// The word used in configuration and logs; `None` for what is not recognised.
+    #[must_use]
+    pub const fn name(self) -> Option<&'a str> {
+        match self {
+            Self::Application(name) => Some(name),
+            Self::Http => Some("http"),
+            Self::Unrecognised => None,
+            Self::WebSocket => Some("websocket"),
+        }
+    }
+
+    /// Whether there are requests with a URL, a method and fields.
+    #[must_use]
+    pub const fn has_requests(self) -> bool {
+        matches!(self, Self::Http | Self::WebSocket)
     }
 }
 
@@ -461,6 +517,21 @@ mod tests {
         assert_eq!(facts.negotiation(), Some(Tls::Negotiated));
         facts.stage = Stage::Certificate;
         assert_eq!(facts.negotiation(), facts.tls);
+    }
+
+    #[test]
+    fn what_is_inside_is_http_only_where_somebody_says_so() {
+        let mut request = Request::NONE;
+        assert_eq!(request.inner(), Inner::Unrecognised);
+        request.url = Some("https://a.example/");
+        assert_eq!(request.inner(), Inner::Http);
+        request.inner = Some(Inner::from_name("ssh"));
+        assert_eq!(request.inner(), Inner::Application("ssh"));
+        for name in ["http", "websocket", "ssh"] {
+            let inner = Inner::from_name(name);
+            assert_eq!(inner.name(), Some(name));
+            assert_eq!(inner.has_requests(), name != "ssh");
+        }
     }
 
     #[test]

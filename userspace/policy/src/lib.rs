@@ -40,7 +40,7 @@ pub use certificate::{CertificateState, CertificateStates};
 pub use compile::{CompileError, Policy, RuleId, RuleInfo};
 pub use decide::{Cause, Decided, Decision, Progress, Undecided};
 pub use explain::{Annotations, Clause, Explained};
-pub use facts::{Alpn, Connect, Facts, Listener, Request, TlsVersion, TlsVersions};
+pub use facts::{Alpn, Connect, Facts, Inner, Listener, Request, TlsVersion, TlsVersions};
 pub use host::{HostError, HostPattern};
 pub use list::{DomainList, DomainListBuilder, LineError, List, ListData};
 pub use lookup::Scratch;

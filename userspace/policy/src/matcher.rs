@@ -84,6 +84,11 @@ impl<'v, 'f> View<'v, 'f> {
     fn knows(&self, facts: FactSet) -> bool {
         facts.without(self.known).is_empty()
     }
+
+    /// Whether a flow whose request stage is reached is HTTP, in the clear or inside TLS.
+    const fn has_http(&self) -> bool {
+        !self.has_certificate || self.facts.request.inner().has_requests()
+    }
 }
 
 /// Conditions of a rule and its containers; all must hold, exceptions in the negative.
@@ -144,6 +149,8 @@ pub(crate) struct Check {
     pub(crate) fact: Fact,
     /// What an answer rests on.
     pub(crate) support: FactSet,
+    /// What must be known for an answer, but for what `applies` rests on.
+    needs: FactSet,
     applies: Applies,
 }
 
@@ -155,9 +162,14 @@ enum Applies {
     Certificate,
     /// To flows whose first bytes are a hello.
     Hello,
+    /// To flows that are or may be decrypted.
+    Inside,
     /// To flows that came by a proxy listener.
     Proxied,
-    /// To flows that have, or may get, requests to judge.
+    /// To flows that have, or may get, requests to judge; of the decrypted ones to those that turn
+    /// out to be HTTP.
+    Http,
+    /// To flows in the clear that are HTTP, and to those that are or may be decrypted.
     Requests,
 }
 
@@ -169,6 +181,8 @@ const CONNECT: FactSet = FactSet::of_all(&[
 ]);
 const TLS: FactSet = FactSet::of(Fact::Tls);
 const REQUESTS: FactSet = FactSet::of_all(&[Fact::Tls, Fact::Application]);
+/// What it rests on what is spoken inside TLS.
+const INNER: FactSet = FactSet::of_all(&[Fact::Inner, Fact::Url]);
 
 impl Applies {
     const fn of(fact: Fact) -> Self {
@@ -182,11 +196,12 @@ impl Applies {
             }
             Fact::ContentType
             | Fact::Headers
-            | Fact::Inspected
             | Fact::Method
             | Fact::Size
             | Fact::Url
-            | Fact::UserAgent => Self::Requests,
+            | Fact::UserAgent => Self::Http,
+            Fact::Inner => Self::Inside,
+            Fact::Inspected => Self::Requests,
             _ => Self::Always,
         }
     }
@@ -195,9 +210,17 @@ impl Applies {
     const fn rests_on(self) -> FactSet {
         match self {
             Self::Always => FactSet::EMPTY,
-            Self::Certificate | Self::Hello => TLS,
+            Self::Certificate | Self::Hello | Self::Inside => TLS,
             Self::Proxied => CONNECT,
-            Self::Requests => REQUESTS,
+            Self::Http | Self::Requests => REQUESTS,
+        }
+    }
+
+    /// What the answer rests on besides, once the request stage is reached.
+    const fn told_by(self) -> FactSet {
+        match self {
+            Self::Http | Self::Inside => INNER,
+            _ => FactSet::EMPTY,
         }
     }
 }
@@ -232,6 +255,10 @@ pub(crate) enum Test {
     },
     HostIsIp(bool),
     HostMismatch(bool),
+    Inner {
+        names: Box<[Box<str>]>,
+        absent: bool,
+    },
     Inspected(bool),
     Ja4(Box<[Ja4Pattern]>),
     Listener(Box<[ListenerPattern]>),
@@ -270,7 +297,8 @@ impl Check {
         Self {
             test,
             fact,
-            support: support.union(applies.rests_on()),
+            support: support.union(applies.rests_on()).union(applies.told_by()),
+            needs: FactSet::of(fact).union(applies.told_by()),
             applies,
         }
     }
@@ -284,6 +312,7 @@ impl Check {
             test: Test::Not(inner),
             fact: Fact::Client,
             support,
+            needs: FactSet::EMPTY,
             applies: Applies::Always,
         }
     }
@@ -308,7 +337,7 @@ impl Check {
                     return answer(Truth::Unknown);
                 }
                 match other {
-                    Applies::Certificate => view.has_certificate,
+                    Applies::Certificate | Applies::Inside => view.has_certificate,
                     Applies::Hello => !matches!(
                         view.negotiation,
                         Some(Tls::Not(reason)) if !reason.follows_hello()
@@ -342,7 +371,8 @@ impl Check {
                     Truth::Unknown
                 })
             }
-            _ if !view.known.contains(self.fact) || self.is_cut_off(view) => answer(Truth::Unknown),
+            _ if !view.knows(self.needs) || self.is_cut_off(view) => answer(Truth::Unknown),
+            _ if self.applies == Applies::Http && !view.has_http() => answer(Truth::False),
             _ => answer(self.holds(view).into()),
         }
     }
@@ -350,7 +380,7 @@ impl Check {
     /// Whether the fact stays unknown because the certificate stage was reached in vain.
     fn is_cut_off(&self, view: &View<'_, '_>) -> bool {
         view.unavailable
-            && (self.applies == Applies::Requests
+            && (self.fact.stage() == Stage::Request
                 || matches!(self.fact, Fact::Issuer | Fact::ClientCertificate))
     }
 
@@ -384,6 +414,10 @@ impl Check {
             },
             Test::HostIsIp(expected) => facts.is_addressed_by_ip() == *expected,
             Test::HostMismatch(expected) => facts.has_host_mismatch() == *expected,
+            Test::Inner { names, absent } => match facts.request.inner().name() {
+                Some(inner) => names.iter().any(|name| **name == *inner),
+                None => *absent,
+            },
             Test::Inspected(expected) => {
                 facts.request.inspected.unwrap_or_else(|| facts.is_tls()) == *expected
             }

@@ -194,6 +194,8 @@ pub enum Condition {
     HostIsIp(bool),
     /// CONNECT and hello name different servers, or do not.
     HostMismatch(bool),
+    /// The client speaks one of these inside TLS, by the words of [`crate::Inner::name`].
+    Inner(Vec<Option<String>>),
     /// A request was read by decrypting, or in the clear.
     Inspected(bool),
     /// Who issued the certificate.
@@ -254,6 +256,7 @@ impl Condition {
             Self::Host(_) => Fact::Host,
             Self::HostIsIp(_) => Fact::HostIsIp,
             Self::HostMismatch(_) => Fact::HostMismatch,
+            Self::Inner(_) => Fact::Inner,
             Self::Inspected(_) => Fact::Inspected,
             Self::Issuer(_) => Fact::Issuer,
             Self::Ja4(_) => Fact::Ja4,
@@ -292,6 +295,7 @@ impl Condition {
             Self::Host(_) => "host",
             Self::HostIsIp(_) => "host-is-ip",
             Self::HostMismatch(_) => "host-mismatch",
+            Self::Inner(_) => "inner",
             Self::Inspected(_) => "inspected",
             Self::Issuer(_) => "issuer",
             Self::Ja4(_) => "ja4",

@@ -107,6 +107,8 @@ pub enum Fact {
     HostIsIp,
     /// Whether CONNECT and the ClientHello name different servers.
     HostMismatch,
+    /// What the client speaks inside TLS that sluice ended.
+    Inner,
     /// Whether a request was read by decrypting.
     Inspected,
     /// Who issued the origin's certificate.
@@ -140,7 +142,7 @@ pub enum Fact {
 
 impl Fact {
     /// Every fact.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Alpn,
         Self::Application,
         Self::Certificate,
@@ -157,6 +159,7 @@ impl Fact {
         Self::Host,
         Self::HostIsIp,
         Self::HostMismatch,
+        Self::Inner,
         Self::Inspected,
         Self::Issuer,
         Self::Ja4,
@@ -193,6 +196,7 @@ impl Fact {
             Self::Host => "host",
             Self::HostIsIp => "host_is_ip",
             Self::HostMismatch => "host_mismatch",
+            Self::Inner => "inner",
             Self::Inspected => "inspected",
             Self::Issuer => "issuer",
             Self::Ja4 => "ja4",
@@ -235,6 +239,7 @@ impl Fact {
             Self::Certificate | Self::ClientCertificate | Self::Issuer => Stage::Certificate,
             Self::ContentType
             | Self::Headers
+            | Self::Inner
             | Self::Inspected
             | Self::Method
             | Self::Size

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use sluice_abi::{Verdict, table::Direction};
 use sluice_policy::{
     Action, BlockKind, Cause, CertificateState, CertificateStates, Condition, Decision,
-    DefaultAction, Defaults, DomainListBuilder, Facts, Group, GroupId, HostItem, List, ListData,
-    ListId, NotNegotiated, Outcome, Policy, PortRange, Rule, RuleBody, RuleSet, Scratch, Stage,
-    TextPattern, Tls, TlsStates,
+    DefaultAction, Defaults, DomainListBuilder, Fact, FactSet, Facts, Group, GroupId, HostItem,
+    Inner, List, ListData, ListId, NotNegotiated, Outcome, Policy, PortRange, Rule, RuleBody,
+    RuleSet, Scratch, Stage, TextPattern, Tls, TlsStates,
     kernel::{Egress, EgressAction, Steer, judge},
 };
 
@@ -321,6 +321,101 @@ fn without_its_host_rule_five_would_decrypt_every_flow() {
         ..flow(Tls::Negotiated, Some("news.example"))
     };
     assert_eq!(undecided(&decide(&set, &facts)), Some(Stage::Request));
+}
+
+/// Tunnels inside TLS are not let through, uploads neither; everything else is.
+fn no_tunnels() -> RuleSet {
+    let words = |words: &[&str]| words.iter().map(|&word| Some(word.into())).collect();
+    let web = Condition::Inner(words(&["http", "websocket"]));
+    let negotiated = Condition::Tls(TlsStates::NEGOTIATED);
+    let path = Condition::Path(vec![TextPattern::Exact("/upload".into())]);
+    let reset = Action::Block(BlockKind::Reset);
+    let mut set = rules();
+    set.rules = vec![
+        rule(Action::Splice, vec![host_in(BANKS)], vec![]),
+        rule(reset, vec![negotiated, Condition::Not(vec![web])], vec![]),
+        rule(Action::Block(BlockKind::Page), vec![path], vec![]),
+    ];
+    set
+}
+
+#[test]
+fn what_is_inside_is_known_once_the_flow_is_decrypted() {
+    let all = vec![Stage::Hello, Stage::ServerHello, Stage::Request];
+    let within = |inner| {
+        let mut facts = flow(Tls::Negotiated, Some("news.example"));
+        facts.request.inner = Some(inner);
+        facts
+    };
+    let reset = Outcome::Block(BlockKind::Reset);
+    for (inner, outcome, rule) in [
+        (Inner::Http, Outcome::Allow, None),
+        (Inner::WebSocket, Outcome::Allow, None),
+        (Inner::Application("ssh"), reset, Some(2)),
+        (Inner::Unrecognised, reset, Some(2)),
+    ] {
+        let course = course(&no_tunnels(), within(inner));
+        assert_eq!(course, (all.clone(), outcome, rule), "{inner:?}");
+    }
+    let mut upload = within(Inner::WebSocket);
+    upload.request.url = Some("https://news.example/upload");
+    assert_eq!(course(&no_tunnels(), upload), (all, PAGE, Some(3)));
+
+    let bank = Facts {
+        host: Some("bank.example"),
+        ..within(Inner::Unrecognised)
+    };
+    let at_once = (vec![Stage::Hello], Outcome::Splice, Some(1));
+    assert_eq!(course(&no_tunnels(), bank), at_once);
+}
+
+#[test]
+fn conditions_on_requests_are_false_of_what_is_not_http_inside() {
+    let fields = || Condition::Header {
+        name: "x-tenant".into(),
+        values: vec![None],
+    };
+    let mut set = rules();
+    set.rules = vec![
+        rule(Action::Inspect, vec![], vec![]),
+        rule(Action::Block(BlockKind::Page), vec![fields()], vec![]),
+        rule(Action::Allow, vec![Condition::Not(vec![fields()])], vec![]),
+    ];
+    let mut facts = flow(Tls::Negotiated, Some("news.example"));
+    assert_eq!(course(&set, facts).1, PAGE);
+    facts.request.inner = Some(Inner::Unrecognised);
+    assert_eq!(course(&set, facts).1, Outcome::AllowDecrypted);
+    // The defaults stand for it where every rule is about requests.
+    set.rules.pop();
+    set.defaults.identified = DefaultAction::Block(BlockKind::Alert);
+    let (_, outcome, rule) = course(&set, facts);
+    assert_eq!((outcome, rule), (Outcome::Block(BlockKind::Alert), None));
+}
+
+#[test]
+fn nothing_is_inside_a_flow_in_the_clear() {
+    let mut set = no_tunnels();
+    let absent = Condition::Inner(vec![None, Some("http".into())]);
+    set.rules = vec![rule(Action::Block(BlockKind::Page), vec![absent], vec![])];
+    for application in [Some("http"), Some("ssh"), None] {
+        let mut facts = flow(Tls::Not(NotNegotiated::NotTls), Some("news.example"));
+        facts.application = application;
+        facts.request.inner = Some(Inner::Unrecognised);
+        let at_once = (vec![Stage::Hello], Outcome::Allow, None);
+        assert_eq!(course(&set, facts), at_once, "{application:?}");
+    }
+}
+
+#[test]
+fn a_rule_on_what_is_inside_could_decrypt() {
+    let policy = Policy::compile(&no_tunnels()).unwrap();
+    let could = |host| {
+        let given = FactSet::of_all(&[Fact::Host, Fact::Tls]);
+        let facts = flow(Tls::Negotiated, Some(host));
+        let rules = policy.could_decrypt(&facts, given, &mut Scratch::default());
+        rules.len()
+    };
+    assert_eq!((could("bank.example"), could("news.example")), (0, 2));
 }
 
 #[test]

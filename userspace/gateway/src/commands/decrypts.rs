@@ -48,9 +48,10 @@ pub struct Args {
 pub struct Could {
     /// The rule.
     pub name: String,
-    /// Whether it says so itself; otherwise it asks about requests, which only decrypting shows.
+    /// Whether it says so itself; otherwise it asks about requests, or about what is inside TLS,
+    /// which only decrypting shows.
     pub inspects: bool,
-    /// Its conditions about requests.
+    /// Its conditions about what only decrypting shows.
     pub conditions: Vec<String>,
 }
 
@@ -86,16 +87,16 @@ pub fn could(config: &Config, host: &str, user: Option<&str>) -> anyhow::Result<
             conditions: rule
                 .when()
                 .chain(rule.unless())
-                .filter(|condition| asks_about_requests(condition))
+                .filter(|condition| asks_inside(condition))
                 .map(|condition| show::condition(&config.rules, condition))
                 .collect(),
         })
         .collect())
 }
 
-fn asks_about_requests(condition: &Condition) -> bool {
+fn asks_inside(condition: &Condition) -> bool {
     match condition {
-        Condition::Not(inner) => inner.iter().any(asks_about_requests),
+        Condition::Not(inner) => inner.iter().any(asks_inside),
         condition => condition
             .fact()
             .is_some_and(|fact| fact.stage() == Stage::Request),
@@ -143,7 +144,10 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
             let why = if *inspects {
                 "says \"inspect\"".to_owned()
             } else {
-                format!("asks about requests: {}", conditions.join("; "))
+                format!(
+                    "asks about what only decrypting shows: {}",
+                    conditions.join("; ")
+                )
             };
             writeln!(out, "  rule \"{name}\": {why}")?;
         }

@@ -26,8 +26,8 @@ use crate::{
 #[command(
     after_help = "What is not named and belongs to the stage, or to an earlier one, is absent. \
 Without --stage it is the deepest stage of which something is named; --host stands for a genuine \
-ClientHello unless --tls or --application says something else, --tls-version-chosen for one that an \
-origin agreed to, and --url for a request of such a flow. Who the client is comes from the configuration, unless --user says it.\n\n\
+ClientHello unless --tls or --application says something else, --tls-version-chosen and --inner for one that \
+an origin agreed to, and --url for a request of such a flow. Who the client is comes from the configuration, unless --user says it.\n\n\
 With --facts every line is one flow: a JSON object of facts by name, such as\n\
 {\"client\":\"10.20.4.7\",\"host\":\"www.example.com\",\"tls\":\"hello\",\"stage\":\"hello\"}\n\n\
 With --capture the facts are those of a flow of packets, as `sluice replay` reads them: whether the \
@@ -39,6 +39,7 @@ Examples:\n  \
 sluice explain --config sluice.toml --client 10.20.4.7 --host www.example.com\n  \
 sluice explain --config sluice.toml --url https://mail.example.com/upload --group staff\n  \
 sluice explain --config sluice.toml --tls sslv2-hello --json\n  \
+sluice explain --config sluice.toml --host www.example.com --inner none\n  \
 sluice explain --config sluice.toml --facts flows.jsonl --json\n  \
 sluice explain --config sluice.toml --capture skype.pcap --flow 12"
 )]
@@ -65,7 +66,7 @@ pub struct Args {
 }
 
 /// Arguments that `--facts` and `--capture` replace.
-const NAMED: [&str; 31] = [
+const NAMED: [&str; 32] = [
     "client",
     "user",
     "group",
@@ -88,6 +89,7 @@ const NAMED: [&str; 31] = [
     "certificate",
     "issuer",
     "client_certificate",
+    "inner",
     "inspected",
     "url",
     "method",
@@ -168,6 +170,10 @@ struct Flow {
     /// Whether the origin asks for a client certificate
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     client_certificate: Option<bool>,
+    /// What the client speaks inside TLS: "http", "websocket", an application such as "ssh", or
+    /// "none" for what is not recognised [default: "http" where something of a request is named]
+    #[arg(long, value_name = "NAME")]
+    inner: Option<String>,
     /// Whether the request was read by decrypting
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     inspected: Option<bool>,
@@ -224,6 +230,7 @@ impl Flow {
             host: named(&self.host),
             host_is_ip: self.host_is_ip.into(),
             host_mismatch: self.host_mismatch.into(),
+            inner: named(&self.inner),
             inspected: self.inspected.into(),
             issuer: named(&self.issuer),
             ja4: named(&self.ja4),
@@ -247,8 +254,8 @@ impl Flow {
                     .collect(),
             ));
         }
-        let chosen = given.tls_version_chosen.is_named();
-        let mut state = if chosen { "negotiated" } else { "hello" };
+        let agreed = given.tls_version_chosen.is_named() || given.inner.is_named();
+        let mut state = if agreed { "negotiated" } else { "hello" };
         if let Some(url) = self.url.as_deref().filter(|url| url.contains("://")) {
             let parts = UrlParts::split(url);
             if !given.host.is_named() {
@@ -268,7 +275,7 @@ impl Flow {
         if given.application.is_named() {
             state = NotNegotiated::NotTls.name();
         }
-        let implied = given.host.is_named() || given.application.is_named() || chosen;
+        let implied = given.host.is_named() || given.application.is_named() || agreed;
         if !given.tls.is_named() && implied {
             given.tls = Field::Is(borrowed(state));
         }

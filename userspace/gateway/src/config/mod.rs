@@ -39,6 +39,7 @@ use sluice_policy::{
 };
 
 pub use intercept::Intercept;
+pub(crate) use pattern::inner as inner_word;
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};

@@ -10,6 +10,18 @@ use super::{problem::near_miss, read::unknown_word, value};
 pub(super) const APPLICATIONS: [&str; 7] =
     ["bittorrent", "http", "rdp", "skype", "smtp", "ssh", "xmpp"];
 
+/// What a client can be seen to speak inside TLS.
+pub(super) const INNER: [&str; 8] = [
+    "bittorrent",
+    "http",
+    "rdp",
+    "skype",
+    "smtp",
+    "ssh",
+    "websocket",
+    "xmpp",
+];
+
 /// A text that values begin with, or a regular expression that is found in them.
 pub(super) fn text(text: &str) -> Result<TextPattern, String> {
     beginning(text, as_written)
@@ -169,12 +181,36 @@ pub(super) fn listener(text: &str) -> Result<ListenerPattern, String> {
 }
 
 pub(super) fn application(text: &str) -> Result<String, String> {
+    recognised(text, &APPLICATIONS)
+}
+
+/// A word for what a client speaks inside TLS.
+///
+/// # Errors
+///
+/// What is wrong with it, and what to write.
+pub(crate) fn inner(text: &str) -> Result<String, String> {
+    match text {
+        "h2" | "h2c" | "h3" | "http/1.0" | "http/1.1" | "http/2" => {
+            Err("no version is told apart: write \"http\"".into())
+        }
+        "ws" | "wss" => Err("did you mean \"websocket\"?".into()),
+        "absent" | "none" | "other" | "unknown" => {
+            Err("for what is not recognised write { absent = true }".into())
+        }
+        _ => recognised(text, &INNER),
+    }
+}
+
+/// A word for something that a client's first bytes show; words that are like none of the known
+/// ones may come to be known.
+fn recognised(text: &str, known: &[&str]) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.is_empty() || !text.chars().all(allowed) {
-        return Err(unknown_word(text, APPLICATIONS.into_iter()));
+        return Err(unknown_word(text, known.iter().copied()));
     }
-    if !APPLICATIONS.contains(&text)
-        && let Some(meant) = near_miss(text, APPLICATIONS)
+    if !known.contains(&text)
+        && let Some(meant) = near_miss(text, known.iter().copied())
     {
         return Err(format!(
             "no application that is known: did you mean \"{meant}\"?"

@@ -581,6 +581,7 @@ const fn end_reason(end: End) -> Reason {
     }
 }
 
+mod inner;
 mod intercept;
 
 use intercept::Decrypted;

@@ -7,8 +7,8 @@ use serde::{
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 use sluice_policy::{
-    Alpn, CertificateState, CertificateStates, Connect, Facts, HostError, Listener, NotNegotiated,
-    Policy, Request, Stage, Tls, TlsVersion, TlsVersions, host::canonical,
+    Alpn, CertificateState, CertificateStates, Connect, Facts, HostError, Inner, Listener,
+    NotNegotiated, Policy, Request, Stage, Tls, TlsVersion, TlsVersions, host::canonical,
 };
 
 use crate::config::near_miss;
@@ -272,6 +272,8 @@ facts! {
     host_is_ip: bool, Hello;
     /// Whether CONNECT and hello name different servers.
     host_mismatch: bool, Hello;
+    /// What the client speaks inside TLS.
+    inner: Text<'a>, Request;
     /// Whether the request was read by decrypting.
     inspected: bool, Request;
     /// Who issued the origin's certificate.
@@ -327,6 +329,7 @@ pub struct Prepared<'g> {
     versions: TlsVersions,
     chosen: Option<TlsVersion>,
     certificate: CertificateStates,
+    inner: Option<Inner<'g>>,
     listener: Option<Listener<'g>>,
 }
 
@@ -416,6 +419,7 @@ impl<'g> Given<'g> {
                 .map(|Text(name)| version("tls_version_chosen", name))
                 .transpose()?,
             certificate: CertificateStates::of(states.collect::<Result<Vec<_>, _>>()?),
+            inner: self.inside()?,
             listener: self.listener.get().map(|Text(name)| match &**name {
                 "transparent" => Listener::Transparent,
                 name => Listener::Proxy(name),
@@ -462,6 +466,7 @@ impl Prepared<'_> {
         facts.issuer = text(&given.issuer);
         facts.client_certificate = given.client_certificate.get().copied();
         facts.request = Request {
+            inner: self.inner,
             inspected: given.inspected.get().copied(),
             url: self.url.as_deref(),
             method: text(&given.method),

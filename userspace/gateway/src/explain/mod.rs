@@ -4,6 +4,7 @@ pub mod answer;
 pub mod capture;
 pub mod changes;
 pub mod given;
+mod inside;
 pub mod text;
 pub mod witness;
 

@@ -136,6 +136,7 @@ fn finished(mut flow: Flow) -> Flow {
             "alpn",
             "ja4",
             "issuer",
+            "inner",
         ] {
             flow.remove(key);
         }
@@ -275,7 +276,7 @@ fn group_mentions(
 fn values(condition: &Condition) -> usize {
     match condition {
         Condition::Alpn(all) => all.len(),
-        Condition::Application(all) | Condition::User(all) => all.len(),
+        Condition::Application(all) | Condition::Inner(all) | Condition::User(all) => all.len(),
         Condition::Certificate(states) => states.iter().count(),
         Condition::Client(all) | Condition::Destination(all) => all.len(),
         Condition::ConnectHost(all) | Condition::Host(all) => all.len(),

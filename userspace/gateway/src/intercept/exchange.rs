@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Either, Full, Limited};
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::forward::Upstream;
 use super::rewind::{Rewind, Traffic};
+use super::serve::idle;
 use crate::daemon::flow::{dial_reason, unix_seconds};
 use crate::daemon::generation::Generation;
 use crate::daemon::known::Known;
@@ -469,20 +470,7 @@ impl Exchange {
 
     /// Waits until nothing has moved for the idle time.
     pub(super) async fn idle(&self) {
-        let patience = self.generation.relay.idle_timeout;
-        if patience.is_zero() {
-            return std::future::pending().await;
-        }
-        let (mut last, mut since) = (self.moving(), Instant::now());
-        loop {
-            tokio::time::sleep((patience / 8).max(Duration::from_millis(100))).await;
-            let now = self.moving();
-            if now != last {
-                (last, since) = (now, Instant::now());
-            } else if since.elapsed() >= patience {
-                return;
-            }
-        }
+        idle(self.generation.relay.idle_timeout, || self.moving()).await;
     }
 }
 

@@ -37,7 +37,7 @@ use tickets::TicketKeys;
 
 pub(crate) use exchange::{Exchange, Judged};
 pub(crate) use forward::Upstream;
-pub(crate) use serve::serve;
+pub(crate) use serve::{idle, serve};
 
 /// Visitors that have gone on behind a warning, who are remembered at most.
 const WARNINGS: usize = 65_536;

@@ -78,13 +78,7 @@ impl AsyncRead for Rewind {
             self.traffic.read.fetch_add(count, Ordering::Relaxed);
             return read;
         }
-        let taken = self.first.len().min(buffer.remaining());
-        buffer.put_slice(self.first.get(..taken).unwrap_or_default());
-        self.first.advance(taken);
-        if self.first.is_empty() {
-            // An idle connection holds no buffer.
-            self.first = Bytes::new();
-        }
+        take(&mut self.first, buffer);
         Poll::Ready(Ok(()))
     }
 }
@@ -124,5 +118,74 @@ impl AsyncWrite for Rewind {
             self.leg.set_orderly();
         }
         shut
+    }
+}
+
+/// A stream of which some bytes were read already.
+#[derive(Debug)]
+pub(crate) struct Prefixed<S> {
+    first: Bytes,
+    stream: S,
+}
+
+impl<S> Prefixed<S> {
+    /// A stream that begins with `first`.
+    pub(crate) const fn new(first: Bytes, stream: S) -> Self {
+        Self { first, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        take(&mut self.first, buffer);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Moves what fits of bytes that were read already.
+fn take(first: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+    let taken = first.len().min(buffer.remaining());
+    buffer.put_slice(first.get(..taken).unwrap_or_default());
+    first.advance(taken);
+    if first.is_empty() {
+        // An idle connection holds no buffer.
+        *first = Bytes::new();
     }
 }

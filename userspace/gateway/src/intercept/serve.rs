@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -105,5 +105,22 @@ fn end_of(error: &hyper::Error) -> Reason {
         Reason::BadRequest
     } else {
         Reason::ClientReset
+    }
+}
+
+/// Waits until a number has not changed for a time; for ever where that is zero.
+pub(crate) async fn idle(patience: Duration, moving: impl Fn() -> u64) {
+    if patience.is_zero() {
+        return std::future::pending().await;
+    }
+    let (mut last, mut since) = (moving(), Instant::now());
+    loop {
+        tokio::time::sleep((patience / 8).max(Duration::from_millis(100))).await;
+        let now = moving();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() >= patience {
+            return;
+        }
     }
 }

@@ -35,7 +35,7 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use sluice_policy::{Authority, NormalError, Request, Scheme, normal};
+use sluice_policy::{Authority, Inner, NormalError, Request, Scheme, normal};
 
 pub use fields::prepare_trailers;
 pub use refusal::{Fault, Framing, Refusal};
@@ -394,6 +394,10 @@ impl Prepared {
     #[must_use]
     pub fn facts<'a>(&'a self, fields: &'a [(&'a str, &'a str)]) -> Request<'a> {
         Request {
+            inner: Some(match self.upgrade {
+                Some(Upgrade::WebSocket) => Inner::WebSocket,
+                None => Inner::Http,
+            }),
             inspected: Some(self.scheme == Scheme::Https),
             url: Some(&self.url),
             method: Some(self.parts.method.as_str()),

@@ -168,6 +168,23 @@ fn what_this_version_cannot_know_is_told() {
             ],
         ),
         (
+            "when = { host = \"a.example\", inner = \"gopher\" }\naction = \"block\"",
+            vec![
+                reach("request", hang),
+                "application \"gopher\" is none that first bytes are known to show: those are \
+                 \"bittorrent\", \"http\", \"rdp\", \"skype\", \"smtp\", \"ssh\", \"xmpp\""
+                    .into(),
+            ],
+        ),
+        (
+            "when = { inner = { absent = true } }\naction = \"block\"",
+            vec![reach("request", hang), forces.into()],
+        ),
+        (
+            "when = { tls = \"negotiated\", not = { inner = \"http\" } }\naction = \"block\"",
+            vec![reach("request", hang), forces.into()],
+        ),
+        (
             "when = { connect-port = \"443\", listener = \"proxy\" }\naction = \"block\"",
             vec![
                 "`connect-port` asks about proxy listeners, which this version does not have"

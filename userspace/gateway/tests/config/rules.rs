@@ -83,6 +83,10 @@ const CONDITIONS: &[(&str, &str)] = &[
         "issuer = Some CA | Other* | re:^X | absent",
     ),
     ("client-certificate = true", "client-certificate = true"),
+    (
+        "inner = [\"http\", \"websocket\", \"ssh\", { absent = true }]",
+        "inner = http | websocket | ssh | absent",
+    ),
     ("inspected = false", "inspected = false"),
     (
         "url = [\"list:names\", \"list:pages\", \"https://a.example/x\", \"re:\\\\.exe$\"]",

@@ -161,6 +161,29 @@ fn values_that_are_none_are_refused() {
              \"xmpp\""
                 .into(),
         ),
+        (
+            "inner",
+            "websockets",
+            "no application that is known: did you mean \"websocket\"?".into(),
+        ),
+        (
+            "inner",
+            "HTTP",
+            "expected one of \"bittorrent\", \"http\", \"rdp\", \"skype\", \"smtp\", \"ssh\", \
+             \"websocket\", \"xmpp\": did you mean \"http\"?"
+                .into(),
+        ),
+        (
+            "inner",
+            "h2",
+            "no version is told apart: write \"http\"".into(),
+        ),
+        ("inner", "ws", "did you mean \"websocket\"?".into()),
+        (
+            "inner",
+            "none",
+            "for what is not recognised write { absent = true }".into(),
+        ),
         ("user", " ", "expected one line of at most 200 bytes".into()),
         ("user-agent", "", empty.into()),
         ("content-type", "*", empty.into()),
@@ -241,6 +264,14 @@ fn values_of_a_wrong_form_are_refused() {
         (
             "host = { absent = false }",
             "17: `host` in `when`: expected { absent = true }; for the contrary use `not`",
+        ),
+        (
+            "inner = { absent = false }",
+            "18: `inner` in `when`: expected { absent = true }; for the contrary use `not`",
+        ),
+        (
+            "iner = \"http\"",
+            "10: unknown key `iner` in `when`: did you mean `inner`?",
         ),
         (
             "host = { abscent = true }",

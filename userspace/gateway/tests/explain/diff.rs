@@ -65,6 +65,31 @@ fn a_difference_is_named_and_shown() {
 }
 
 #[test]
+fn what_is_inside_tls_is_tried_with_each_of_its_values() {
+    let dir = TempDir::new().unwrap();
+    let policy = |inner: &str| {
+        format!(
+            "[gateway]\nlan = [\"lan0\"]\n[policy]\ndefault = \"allow\"\n[[rule]]\nname = \"inside\"\n\
+             when = {{ tls = \"negotiated\", inner = {inner} }}\naction = \"block\"\n"
+        )
+    };
+    let old = file(&dir, "old.toml", &policy("[\"ssh\", { absent = true }]"));
+    for (inner, seen) in [
+        ("{ absent = true }", "ssh"),
+        ("\"ssh\"", "null"),
+        ("[\"ssh\", \"gopher\", { absent = true }]", "gopher"),
+    ] {
+        let new = file(&dir, "new.toml", &policy(inner));
+        let output = sluice(&["diff", old.to_str().unwrap(), new.to_str().unwrap()], "");
+        let text = stdout(&output);
+        assert!(text.contains("rule \"inside\": changed"), "{text}");
+        assert!(text.contains(seen), "{inner}: {text}{}", stderr(&output));
+        assert!(text.contains(" -> "), "{inner}: {text}");
+        assert_eq!(output.status.code(), Some(1), "{inner}");
+    }
+}
+
+#[test]
 fn moved_rules_are_found() {
     let config = config();
     let mut moved = config.rules.clone();

@@ -97,6 +97,96 @@ fn what_the_origin_chose_and_what_was_asked_for_can_be_given() {
 }
 
 #[test]
+fn what_is_inside_tls_can_be_given() {
+    let dir = TempDir::new().unwrap();
+    let rules = r#"
+        [gateway]
+        lan = ["lan0"]
+        [policy]
+        default = "allow"
+        default_unidentified = "allow"
+        [[rule]]
+        name = "no tunnels"
+        when = { tls = "negotiated", not = { inner = ["http", "websocket", "ssh"] } }
+        action = { block = "reset" }
+        [[rule]]
+        name = "sockets"
+        when = { inner = "websocket", path = "/chat" }
+        action = { block = "alert" }
+        [[rule]]
+        name = "no tenant"
+        when = { header = { x-tenant = { absent = true } }, inner = ["ssh", "http"] }
+        action = { block = "page" }
+    "#;
+    let config = file(&dir, "p.toml", rules);
+    let explain = ["explain", "--config", config.to_str().unwrap(), "--json"];
+    let host = ["--host", "a.example"];
+    let url = ["--url", "https://a.example/chat"];
+    let facts = |inner: &str| {
+        format!("{{\"host\":\"a.example\",\"tls\":\"negotiated\",\"inner\":{inner}}}\n")
+    };
+    let read = ["--facts", "-"];
+    for (arguments, lines, rule) in [
+        (
+            &[&host[..], &["--inner", "none"]].concat(),
+            "",
+            "no tunnels",
+        ),
+        (
+            &[&host[..], &["--inner", "smtp"]].concat(),
+            "",
+            "no tunnels",
+        ),
+        (
+            &[&url[..], &["--inner", "websocket"]].concat(),
+            "",
+            "sockets",
+        ),
+        (&url.to_vec(), "", "no tenant"),
+        (&read.to_vec(), &facts("null"), "no tunnels"),
+        (&read.to_vec(), &facts("\"none\""), "no tunnels"),
+        (&read.to_vec(), &facts("\"http\""), "no tenant"),
+    ] {
+        let output = sluice(&[&explain[..], arguments].concat(), lines);
+        let answer: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(answer["rule"], rule, "{arguments:?}: {answer}");
+        assert_eq!(answer["stage"], "request", "{arguments:?}: {answer}");
+    }
+    // What is not HTTP has no fields, not even absent ones; and nothing is inside what is no TLS.
+    for arguments in [
+        [&host[..], &["--inner", "ssh"]].concat(),
+        [&host[..], &["--inner", "none", "--tls", "not-tls"]].concat(),
+    ] {
+        let output = sluice(&[&explain[..], &arguments].concat(), "");
+        let answer: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(answer["outcome"], "allow", "{arguments:?}: {answer}");
+    }
+    for (word, message) in [
+        (
+            "shh",
+            "--inner: \"shh\": no application that is known: did you mean \"ssh\"?",
+        ),
+        (
+            "h2",
+            "--inner: \"h2\": no version is told apart: write \"http\"",
+        ),
+    ] {
+        let output = sluice(&[&explain[..], &["--inner", word]].concat(), "");
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(2));
+    }
+    let why = [&explain[..3], &host, &["--inner", "none"]].concat();
+    let told = stdout(&sluice(&why, ""));
+    for line in [
+        "when   not (inner = http | websocket | ssh) = true",
+        "when   header x-tenant = absent = false",
+        "decided at request: block-reset by rule \"no tunnels\"",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
+
+#[test]
 fn a_capture_that_is_not_there_is_told_once() {
     let dir = TempDir::new().unwrap();
     let config = file(&dir, "p.toml", "[gateway]\nlan = [\"lan0\"]\n");

@@ -417,7 +417,7 @@ fn only_hosts_that_rules_reach_can_be_decrypted() {
         stdout(&some)
     );
     assert!(
-        stdout(&some).contains("rule \"uploads\": asks about requests: "),
+        stdout(&some).contains("rule \"uploads\": asks about what only decrypting shows: "),
         "{}",
         stdout(&some)
     );

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,14 +105,27 @@ impl Pki {
     }
 }
 
+/// What a raw origin does with a connection.
+pub(crate) type Raw = fn(Arc<ServerConfig>, TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What an origin speaks.
+#[derive(Clone, Copy)]
+pub(crate) enum Talk {
+    /// HTTP over TLS.
+    Https,
+    /// HTTP in the clear.
+    Http,
+    /// Whatever it likes, over the connection as it came.
+    Raw(Raw),
+}
+
 /// What an origin is like.
 pub(crate) struct Origin {
     pub(crate) names: Vec<&'static str>,
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) alpn: Vec<&'static [u8]>,
     pub(crate) expired: bool,
-    /// In the clear.
-    pub(crate) plain: bool,
+    pub(crate) talk: Talk,
 }
 
 impl Default for Origin {
@@ -121,7 +135,7 @@ impl Default for Origin {
             versions: rustls::ALL_VERSIONS.to_vec(),
             alpn: vec![b"h2", b"http/1.1"],
             expired: false,
-            plain: false,
+            talk: Talk::Https,
         }
     }
 }
@@ -169,7 +183,7 @@ impl Lab {
         let ca = chain.signing().der().clone();
         let shown = |path: PathBuf| path.display().to_string();
         let text = format!(
-            "[gateway]\nlan = [\"lan0\"]\n[steer]\nhello_timeout = \"5s\"\n\
+            "[gateway]\nlan = [\"lan0\"]\n\
              [upstream]\nsystem_roots = false\nroots = [\"root.pem\"]\n\
              [ca]\ncertificate = \"{}\"\nkey = \"{}\"\n{rules}",
             shown(path("ca.pem")),
@@ -225,10 +239,11 @@ impl Lab {
             .with_single_cert(vec![leaf], key)
             .unwrap();
         config.alpn_protocols = origin.alpn.iter().map(|name| name.to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let config = Arc::new(config);
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
         let (listener, stopped) = self.listen();
         self.origin = listener.local_addr().unwrap();
-        let (plain, requests) = (origin.plain, Arc::clone(&self.requests));
+        let (talk, requests) = (origin.talk, Arc::clone(&self.requests));
         self.threads.push(std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -237,12 +252,17 @@ impl Lab {
                     loop {
                         let (stream, _) = listener.accept().await.unwrap();
                         let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests));
+                        let config = Arc::clone(&config);
                         tokio::spawn(async move {
-                            if plain {
-                                speak(stream, false, requests).await;
-                            } else if let Ok(stream) = acceptor.accept(stream).await {
-                                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                                speak(stream, h2, requests).await;
+                            match talk {
+                                Talk::Raw(talk) => talk(config, stream).await,
+                                Talk::Http => speak(stream, false, requests).await,
+                                Talk::Https => {
+                                    if let Ok(stream) = acceptor.accept(stream).await {
+                                        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                                        speak(stream, h2, requests).await;
+                                    }
+                                }
                             }
                         });
                     }

@@ -7,12 +7,15 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod inner;
 mod lab;
 
 use std::sync::atomic::Ordering;
 
-use lab::{INSPECT, Lab, NAME, Origin, shown};
+use lab::{INSPECT, Lab, NAME, Origin, Talk, shown};
 use rustls::version::TLS12;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 const BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -193,4 +196,50 @@ fn a_refused_leaf_is_remembered_and_a_rule_decides_the_next_attempt() {
     assert_eq!(flows[1]["verdict"], "splice");
     assert_eq!(flows[1]["tls"], "client-rejected-ca");
     assert_eq!(flows[1]["rule"], "pinned");
+}
+
+#[test]
+fn cleartext_http_is_judged_by_the_same_rules() {
+    let rules = r#"
+        [[rule]]
+        name = "no secrets"
+        when = { path = "/secret" }
+        action = { block = "page" }
+        [[rule]]
+        name = "rest"
+        when = { application = "http" }
+        action = "allow"
+    "#;
+    let origin = Origin {
+        talk: Talk::Http,
+        ..Origin::default()
+    };
+    let lab = Lab::before(&origin, rules);
+    let port = lab.origin.port();
+    let speak = async |lab: &Lab, path: &str| {
+        let mut stream = TcpStream::connect(lab.address).await.unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: {NAME}:{port}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let open = lab.run(speak(&lab, "/open"));
+    assert!(open.starts_with("HTTP/1.1 200 OK\r\n"), "{open}");
+    assert!(
+        open.contains(&format!("GET {NAME}:{port} /open HTTP/1.1")),
+        "{open}"
+    );
+    let closed = lab.run(speak(&lab, "/secret"));
+    assert!(closed.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{closed}");
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 1);
+    lab.over(2);
+    let (flows, requests) = lab.end();
+    assert!(
+        flows.iter().all(|flow| flow["decrypted"] == false),
+        "{flows:?}"
+    );
+    assert_eq!(requests[1]["url"], format!("http://{NAME}:{port}/secret"));
+    assert_eq!(requests[1]["decrypted"], false);
 }

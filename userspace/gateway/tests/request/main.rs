@@ -8,7 +8,7 @@ use check::{check, parse};
 use http::{Version, request::Parts};
 use proptest::prelude::*;
 use sluice_gateway::request::{Expected, Framing, Limits, Prepared, Refusal, Upgrade, prepare};
-use sluice_policy::{NormalError, Scheme};
+use sluice_policy::{Inner, NormalError, Scheme};
 
 fn head(text: &str) -> Parts {
     parse(text.as_bytes()).unwrap_or_else(|| panic!("{text:?} is no head"))
@@ -173,6 +173,7 @@ fn c5_of_upgrades_only_websocket_is_forwarded() {
     let socket =
         ask("Connection: keep-alive, Upgrade\nUpgrade: WebSocket, h2c\nSec-WebSocket-Key: x");
     assert_eq!(socket.upgrade(), Some(Upgrade::WebSocket));
+    assert_eq!(socket.facts(&[]).inner, Some(Inner::WebSocket));
     let parts = socket.into_parts(Version::HTTP_11);
     assert_eq!(parts.headers["upgrade"], "websocket");
     assert_eq!(parts.headers["connection"], "Upgrade");
@@ -383,6 +384,7 @@ fn rules_see_every_field_whatever_its_bytes() {
         (facts.method, facts.size, facts.inspected),
         (Some("POST"), Some(7), Some(true))
     );
+    assert_eq!(facts.inner, Some(Inner::Http));
     let forwarded = prepared.into_parts(Version::HTTP_11).headers;
     assert_eq!(forwarded["user-agent"], agent);
     assert_eq!(forwarded["content-type"], "Text/HTML");

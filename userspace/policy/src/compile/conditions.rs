@@ -180,6 +180,14 @@ impl<'s> Compiler<'s> {
             }
             Condition::HostIsIp(expected) => Test::HostIsIp(*expected),
             Condition::HostMismatch(expected) => Test::HostMismatch(*expected),
+            Condition::Inner(names) => Test::Inner {
+                names: names
+                    .iter()
+                    .flatten()
+                    .map(|name| name.as_str().into())
+                    .collect(),
+                absent: names.iter().any(Option::is_none),
+            },
             Condition::Inspected(expected) => Test::Inspected(*expected),
             Condition::Issuer(values) => {
                 self.text(TextOf::Issuer, values.iter().map(Option::as_ref), key)

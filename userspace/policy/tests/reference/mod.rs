@@ -5,8 +5,9 @@
 
 use sluice_policy::{
     Action, AddressItem, CertificateState, Condition, DefaultAction, Facts, HostItem, HostPattern,
-    Ja4Pattern, ListData, ListId, Listener, ListenerPattern, NotNegotiated, Outcome, Outcomes,
-    Rule, RuleBody, RuleSet, Stage, TextPattern, Tls, TlsStates, UrlEntry, UrlItem, UrlParts,
+    Inner, Ja4Pattern, ListData, ListId, Listener, ListenerPattern, NotNegotiated, Outcome,
+    Outcomes, Rule, RuleBody, RuleSet, Stage, TextPattern, Tls, TlsStates, UrlEntry, UrlItem,
+    UrlParts,
 };
 
 pub(crate) mod worlds;
@@ -285,6 +286,21 @@ fn is_unavailable(facts: &Facts<'_>) -> bool {
         && facts.certificate.contains(CertificateState::Unavailable)
 }
 
+/// What is spoken inside TLS: what somebody says, or HTTP where there is a URL.
+fn inside<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+    match facts.request.inner {
+        Some(Inner::Application(name)) => Some(name),
+        Some(Inner::Http) => Some("http"),
+        Some(Inner::WebSocket) => Some("websocket"),
+        Some(Inner::Unrecognised) => None,
+        None => facts.request.url.map(|_| "http"),
+    }
+}
+
+fn has_http_inside(facts: &Facts<'_>) -> bool {
+    matches!(inside(facts), Some("http" | "websocket"))
+}
+
 /// What one condition answers.
 fn condition(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> Truth {
     let Some(fact) = condition.fact() else {
@@ -303,8 +319,10 @@ fn condition(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> Truth {
         return None;
     }
     if stage > Stage::Hello {
-        let applies = has_certificate(facts)
-            || stage == Stage::Request && facts.application == Some("http") && !facts.is_tls();
+        let in_the_clear = facts.application == Some("http") && !facts.is_tls();
+        let is_inner = matches!(condition, Condition::Inner(_));
+        let applies =
+            has_certificate(facts) || stage == Stage::Request && in_the_clear && !is_inner;
         if !applies {
             return Some(false);
         }
@@ -320,6 +338,11 @@ fn condition(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> Truth {
                 }
                 _ => None,
             };
+        }
+        let speaks_of_a_request =
+            stage == Stage::Request && !is_inner && !matches!(condition, Condition::Inspected(_));
+        if speaks_of_a_request && has_certificate(facts) && !has_http_inside(facts) {
+            return Some(false);
         }
     }
     if let Condition::Tls(states) = condition {
@@ -379,6 +402,7 @@ fn value(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> bool {
         Condition::HostMismatch(differ) => {
             facts.is_proxied() && facts.has_host_mismatch() == *differ
         }
+        Condition::Inner(values) => values.iter().any(|value| value.as_deref() == inside(facts)),
         Condition::Inspected(inspected) => {
             request.inspected.unwrap_or_else(|| facts.is_tls()) == *inspected
         }

@@ -9,7 +9,7 @@ use jiff::{civil::Weekday, tz::TimeZone};
 use sluice_policy::{
     Action, AddressItem, Alpn, BlockKind, CertificateState, CertificateStates, Condition, Connect,
     DefaultAction, Defaults, DomainListBuilder, Fact, FactSet, Facts, Group, GroupId, HostItem,
-    Ja4Pattern, List, ListData, ListId, Listener, ListenerPattern, NotNegotiated, PortRange,
+    Inner, Ja4Pattern, List, ListData, ListId, Listener, ListenerPattern, NotNegotiated, PortRange,
     Request, Rule, RuleBody, RuleSet, Schedule, ScheduleId, SizeRange, Stage, TextPattern,
     TimeRange, Tls, TlsStates, TlsVersion, TlsVersions, UrlItem, User, Weekdays,
 };
@@ -77,6 +77,7 @@ pub(crate) fn mixed(
             Fact::Host => mixed.host = other.host,
             Fact::HostIsIp => mixed.host_is_ip = other.host_is_ip,
             Fact::HostMismatch => mixed.host_mismatch = other.host_mismatch,
+            Fact::Inner => mixed.request.inner = other.request.inner,
             Fact::Inspected => mixed.request.inspected = other.request.inspected,
             Fact::Issuer => mixed.issuer = other.issuer,
             Fact::Ja4 => mixed.ja4 = other.ja4,
@@ -354,7 +355,7 @@ fn tls_states(tape: &mut Tape<'_>) -> TlsStates {
 
 fn condition(tape: &mut Tape<'_>, outermost: bool) -> Condition {
     use CertificateState::{Expired, SelfSigned, Unavailable, Untrusted, Valid};
-    match tape.pick(48) {
+    match tape.pick(50) {
         0..=2 => Condition::Host(absent_or(tape, host_item)),
         3..=6 => Condition::Tls(tls_states(tape)),
         7..=9 => Condition::Certificate(CertificateStates::of(tape.some(&[
@@ -424,6 +425,9 @@ fn condition(tape: &mut Tape<'_>, outermost: bool) -> Condition {
         41 => Condition::UrlHost(vec![host_item(tape)]),
         42 => Condition::UrlHostIsIp(tape.yes()),
         43 => Condition::UserAgent(absent_or(tape, |tape| text(tape, &AGENTS, "Moz", "^S"))),
+        44 | 45 => Condition::Inner(absent_or(tape, |tape| {
+            tape.one(&["http", "websocket", "ssh"]).into()
+        })),
         _ if outermost => {
             let count = tape.one(&[1, 2]);
             Condition::Not((0..count).map(|_| condition(tape, false)).collect())
@@ -546,6 +550,7 @@ pub(crate) fn flow(bytes: &[u8]) -> Facts<'static> {
         ],
     ];
     facts.request = Request {
+        inner: None,
         inspected: None,
         url: Some(tape.one(&URLS)),
         method: Some(tape.one(&["GET", "POST"])),
@@ -554,5 +559,18 @@ pub(crate) fn flow(bytes: &[u8]) -> Facts<'static> {
         content_type: tape.one(&[None, Some("text/html")]),
         size: tape.one(&[None, Some(50), Some(1000)]),
     };
+    // What somebody says that it is counts, whatever else is there.
+    facts.request.inner = tape.one(&[
+        None,
+        None,
+        None,
+        Some(Inner::Http),
+        Some(Inner::WebSocket),
+        Some(Inner::Application("ssh")),
+        Some(Inner::Unrecognised),
+    ]);
+    if tape.pick(6) == 5 {
+        facts.request.url = None;
+    }
     facts
 }

@@ -26,7 +26,7 @@ pub fn condition(set: &RuleSet, condition: &Condition) -> String {
             return format!("{key} {name} = {}", maybe(values, TextPattern::to_string));
         }
         Condition::Alpn(names) => maybe(names, |name| String::from_utf8_lossy(name).into_owned()),
-        Condition::Application(names) => maybe(names, String::clone),
+        Condition::Application(names) | Condition::Inner(names) => maybe(names, String::clone),
         Condition::Certificate(states) => {
             let states: Vec<_> = states.iter().collect();
             any(&states, |state| state.name().to_owned())

@@ -8,7 +8,7 @@ use sluice_policy::{
 };
 
 use super::{super::Config, every_condition, overlaps, quoted, unused};
-use crate::config::pattern::APPLICATIONS;
+use crate::config::pattern::{APPLICATIONS, INNER};
 
 /// Doubts about the rules, and about what they refer to.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -113,12 +113,16 @@ fn asks(condition: &Condition, stage: Stage) -> bool {
     }
 }
 
-/// Whether nothing but requests tells whether the rule holds.
+/// Whether nothing but what decrypting shows tells of a TLS flow whether the rule holds.
 fn forces_decryption(rule: &FlatRule<'_>) -> bool {
     let matters = !matches!(rule.action, Action::NoLog | Action::Tag(_));
     let asks_requests = |condition: &Condition| asks(condition, Stage::Request);
+    let narrows = |condition: &Condition| {
+        !asks_requests(condition)
+            && !matches!(condition, Condition::Tls(states) if states.negotiated)
+    };
     let mut conditions = rule.when().chain(rule.unless());
-    matters && conditions.any(asks_requests) && rule.when().all(asks_requests)
+    matters && conditions.any(asks_requests) && !rule.when().any(narrows)
 }
 
 fn believes_the_client(rule: &FlatRule<'_>) -> bool {
@@ -137,14 +141,17 @@ fn believes_the_client(rule: &FlatRule<'_>) -> bool {
 fn unknown_applications(config: &Config) -> Vec<String> {
     let mut unknown = BTreeSet::new();
     every_condition(&config.rules.rules, &mut |condition| {
-        if let Condition::Application(names) = condition {
-            let names = names.iter().flatten();
-            unknown.extend(
-                names
-                    .filter(|name| !APPLICATIONS.contains(&name.as_str()))
-                    .cloned(),
-            );
-        }
+        let (names, known) = match condition {
+            Condition::Application(names) => (names, APPLICATIONS.as_slice()),
+            Condition::Inner(names) => (names, INNER.as_slice()),
+            _ => return,
+        };
+        let names = names.iter().flatten();
+        unknown.extend(
+            names
+                .filter(|name| !known.contains(&name.as_str()))
+                .cloned(),
+        );
     });
     let known: Vec<_> = APPLICATIONS.iter().map(|name| (*name).to_owned()).collect();
     unknown

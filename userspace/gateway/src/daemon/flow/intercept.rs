@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustls::pki_types::UnixTime;
 use sluice_abi::Reason;
 use sluice_mint::{Leaf, LeafName, LeafRequest, OriginCertificate};
+use sluice_peek::foreign;
 use sluice_policy::{
     Authority, BlockKind, CertificateState, CertificateStates, NotNegotiated, Outcome, Scheme,
     Stage, Tls, TlsVersion,
@@ -17,13 +18,14 @@ use sluice_policy::{
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::inner::first_inside;
 use super::{Flow, Judgement, Leg, unix_seconds};
 use crate::daemon::known::Certified;
 use crate::daemon::metrics::Verdict;
 use crate::daemon::record::Interception;
 use crate::intercept::client::{Refusal, alert_name};
 use crate::intercept::rejected::Who;
-use crate::intercept::rewind::{Rewind, Traffic};
+use crate::intercept::rewind::{Prefixed, Rewind, Traffic};
 use crate::intercept::tickets::{Binding, Bound};
 use crate::intercept::{Exchange, Judged, Leaves, Upstream, serve};
 use crate::origin::{
@@ -195,13 +197,25 @@ impl Flow<'_> {
         let accepted = self
             .accept(leaves, client, bytes, &leaf, (version, alpn.as_deref()))
             .await;
-        let stream = match accepted {
+        let mut stream = match accepted {
             Ok(stream) => stream,
             Err(reason) => return reason,
         };
         self.verdict = Verdict::Intercept;
         let is_h2 = alpn.as_deref() == Some(b"h2");
         let traffic = met.stream.get_ref().0.get_ref().traffic();
+        let client = stream.get_ref().0.traffic();
+        let mut first = BytesMut::new();
+        if alpn.is_none() {
+            // Nobody has said that this will be HTTP.
+            let patience = (generation.silent_timeout, generation.hello_timeout);
+            first = Box::pin(first_inside(&mut stream, patience)).await;
+            if foreign::application(&first) != Some("http") {
+                let sides = ((stream, client), (met.stream, traffic));
+                return Box::pin(self.relay_inside(sides.0, sides.1, first)).await;
+            }
+        }
+        let stream = Prefixed::new(first.freeze(), stream);
         let exchange = self.exchange(Scheme::Https, None);
         match Upstream::begin(met.stream, is_h2, exchange.over()).await {
             Ok(upstream) => exchange.set_upstream(upstream, traffic),
@@ -210,7 +224,6 @@ impl Flow<'_> {
                 return Reason::OriginReset;
             }
         }
-        let client = stream.get_ref().0.traffic();
         self.requests((stream, client), exchange, is_h2).await
     }
 

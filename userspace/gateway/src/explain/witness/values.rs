@@ -30,6 +30,9 @@ pub(super) fn hold(set: &RuleSet, condition: &Condition, at: usize, flow: &mut F
             }
             name.map(Value::from)
         }
+        Condition::Inner(all) => all
+            .get(at)
+            .map(|name| name.as_deref().map_or(Value::Null, Value::from)),
         Condition::Certificate(states) => states.iter().nth(at).map(|state| json!([state.name()])),
         Condition::Client(all) | Condition::Destination(all) => all
             .get(at)
@@ -246,6 +249,10 @@ pub(super) fn fail(set: &RuleSet, condition: &Condition, flow: &mut Flow) {
             .into_iter()
             .find(|other| !all.iter().any(|name| name == other))
             .map(Value::from),
+        Condition::Inner(all) => [Some("http"), None, Some("websocket"), Some("ssh")]
+            .into_iter()
+            .find(|other| !all.iter().any(|name| name.as_deref() == *other))
+            .map(|other| other.map_or(Value::Null, Value::from)),
         Condition::Schedule(all) => moment(set, all, false).map(Value::from),
         Condition::TlsVersion(all) => TlsVersion::ALL
             .into_iter()
