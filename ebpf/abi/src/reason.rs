@@ -219,6 +219,8 @@ reasons! {
     Warned = 107, "warned";
     /// What rules say hangs on requests, so that the flow is decrypted and each request judged.
     NeedsRequests = 108, "needs-requests";
+    /// The client was shown what is wrong with the origin's certificate, and did not go on.
+    CertificateInvalid = 109, "certificate-invalid";
 }
 
 impl Reason {

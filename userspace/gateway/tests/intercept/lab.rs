@@ -38,6 +38,10 @@ use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::oneshot;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::part::Part;
+use crate::pki;
 
 /// Whom most clients ask for.
 pub(crate) const NAME: &str = "origin.example";
@@ -117,6 +121,14 @@ pub(crate) enum Talk {
     Http,
     /// Whatever it likes, over the connection as it came.
     Raw(Raw),
+    /// A part of what it should say.
+    Part(&'static Part),
+}
+
+/// Valid for a month around the present.
+pub(crate) fn lasting(draft: pki::Draft) -> pki::Draft {
+    let now = jiff::Timestamp::now().as_second();
+    draft.valid(now - 15 * pki::DAY, now + 15 * pki::DAY)
 }
 
 /// What an origin is like.
@@ -126,6 +138,14 @@ pub(crate) struct Origin {
     pub(crate) alpn: Vec<&'static [u8]>,
     pub(crate) expired: bool,
     pub(crate) talk: Talk,
+    /// How it makes handshakes, in place of all that.
+    pub(crate) served: Option<Arc<ServerConfig>>,
+    /// Its chain is issued by the gateway's own CA.
+    pub(crate) is_ours: bool,
+    /// More that the gateway trusts.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+    /// More of the gateway's `[upstream]`.
+    pub(crate) upstream: String,
 }
 
 impl Default for Origin {
@@ -136,13 +156,17 @@ impl Default for Origin {
             alpn: vec![b"h2", b"http/1.1"],
             expired: false,
             talk: Talk::Https,
+            served: None,
+            is_ours: false,
+            roots: Vec::new(),
+            upstream: String::new(),
         }
     }
 }
 
 /// The lab.
 pub(crate) struct Lab {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) pki: Arc<Pki>,
     /// The gateway's certificate.
     pub(crate) ca: CertificateDer<'static>,
@@ -182,9 +206,16 @@ impl Lab {
             .unwrap();
         let ca = chain.signing().der().clone();
         let shown = |path: PathBuf| path.display().to_string();
+        let mut roots = vec!["root.pem".to_owned()];
+        for root in &origin.roots {
+            let name = format!("root{}.der", roots.len());
+            std::fs::write(path(&name), root).unwrap();
+            roots.push(name);
+        }
+        let upstream = &origin.upstream;
         let text = format!(
             "[gateway]\nlan = [\"lan0\"]\n\
-             [upstream]\nsystem_roots = false\nroots = [\"root.pem\"]\n\
+             [upstream]\nsystem_roots = false\nroots = {roots:?}\n{upstream}\n\
              [ca]\ncertificate = \"{}\"\nkey = \"{}\"\n{rules}",
             shown(path("ca.pem")),
             shown(path("ca.key")),
@@ -206,7 +237,7 @@ impl Lab {
         let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
-            _folder: folder,
+            folder,
             pki,
             ca,
             shared,
@@ -231,6 +262,11 @@ impl Lab {
                 params.not_after = rcgen::date_time_ymd(2021, 1, 1);
             }
         });
+        let (leaf, key) = if origin.is_ours {
+            self.of_ours()
+        } else {
+            (leaf, key)
+        };
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let mut config = ServerConfig::builder_with_provider(provider.into())
             .with_protocol_versions(&origin.versions)
@@ -239,7 +275,10 @@ impl Lab {
             .with_single_cert(vec![leaf], key)
             .unwrap();
         config.alpn_protocols = origin.alpn.iter().map(|name| name.to_vec()).collect();
-        let config = Arc::new(config);
+        let config = match &origin.served {
+            Some(served) => Arc::clone(served),
+            None => Arc::new(config),
+        };
         let acceptor = TlsAcceptor::from(Arc::clone(&config));
         let (listener, stopped) = self.listen();
         self.origin = listener.local_addr().unwrap();
@@ -256,6 +295,7 @@ impl Lab {
                         tokio::spawn(async move {
                             match talk {
                                 Talk::Raw(talk) => talk(config, stream).await,
+                                Talk::Part(part) => part.say(config, stream).await,
                                 Talk::Http => speak(stream, false, requests).await,
                                 Talk::Https => {
                                     if let Ok(stream) = acceptor.accept(stream).await {
@@ -273,6 +313,18 @@ impl Lab {
                 }
             });
         }));
+    }
+
+    /// A leaf as who stole the gateway's key could make it.
+    fn of_ours(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let text = std::fs::read_to_string(self.folder.path().join("ca.key")).unwrap();
+        let (_, ca) = X509Certificate::from_der(&self.ca).unwrap();
+        let key = pki::key();
+        let draft = lasting(pki::Draft::leaf(ca.subject().as_raw(), &key));
+        (
+            draft.sign(&KeyPair::from_pem(&text).unwrap()),
+            pki::private(&key),
+        )
     }
 
     fn start_gateway(&mut self) {
@@ -421,11 +473,19 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn trusting(root: &CertificateDer<'static>) -> Self {
+        Self::speaking(root, rustls::DEFAULT_VERSIONS)
+    }
+
+    /// One that speaks these versions of TLS.
+    pub(crate) fn speaking(
+        root: &CertificateDer<'static>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(root.clone()).unwrap();
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let config = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();

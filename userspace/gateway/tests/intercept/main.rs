@@ -7,8 +7,17 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod d;
+mod deadlines;
 mod inner;
 mod lab;
+mod part;
+#[expect(dead_code, reason = "some of it is for the tests of origins alone")]
+#[path = "../origin/pki.rs"]
+mod pki;
+#[expect(dead_code, reason = "some of it is for the tests of origins alone")]
+#[path = "../origin/served.rs"]
+mod served;
 
 use std::sync::atomic::Ordering;
 
