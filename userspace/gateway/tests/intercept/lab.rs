@@ -191,6 +191,15 @@ impl Lab {
 
     /// A gateway with these rules before an origin.
     pub(crate) fn before(origin: &Origin, rules: &str) -> Self {
+        Self::build(origin, rules, true)
+    }
+
+    /// The same, which has no CA.
+    pub(crate) fn without_ca(origin: &Origin, rules: &str) -> Self {
+        Self::build(origin, rules, false)
+    }
+
+    fn build(origin: &Origin, rules: &str, has_ca: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::new("origins"));
         let path = |name: &str| folder.path().join(name);
@@ -213,12 +222,16 @@ impl Lab {
             roots.push(name);
         }
         let upstream = &origin.upstream;
+        let ca_section = format!(
+            "[ca]\ncertificate = \"{}\"\nkey = \"{}\"",
+            shown(path("ca.pem")),
+            shown(path("ca.key")),
+        );
         let text = format!(
             "[gateway]\nlan = [\"lan0\"]\n\
              [upstream]\nsystem_roots = false\nroots = {roots:?}\n{upstream}\n\
-             [ca]\ncertificate = \"{}\"\nkey = \"{}\"\n{rules}",
-            shown(path("ca.pem")),
-            shown(path("ca.key")),
+             {}\n{rules}",
+            if has_ca { ca_section } else { String::new() },
         );
         std::fs::write(path("sluice.toml"), text).unwrap();
         let config = Config::load(&path("sluice.toml")).unwrap_or_else(|error| panic!("{error}"));

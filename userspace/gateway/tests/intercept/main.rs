@@ -9,12 +9,15 @@
 
 mod d;
 mod deadlines;
+mod handshakes;
 mod inner;
 mod lab;
+mod pages;
 mod part;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/pki.rs"]
 mod pki;
+mod probes;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/served.rs"]
 mod served;
