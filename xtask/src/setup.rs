@@ -69,6 +69,21 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "chromium",
+        package: "chromium",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "certutil",
+        package: "libnss3-tools",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "testssl",
+        package: "testssl.sh",
+        needed_for: For::Test,
+    },
+    Program {
         name: "nft",
         package: "nftables",
         needed_for: For::Test,

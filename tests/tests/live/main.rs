@@ -9,12 +9,15 @@
     reason = "a helper that cannot go on ends its test, with a backtrace"
 )]
 
+mod browser;
+mod certificates;
 mod clients;
 mod craft;
 mod devices;
 mod doctor;
 mod exchange;
 mod gate;
+mod grade;
 mod handover;
 mod hellos;
 mod inspected;
