@@ -4,6 +4,7 @@
 //! `target/tools`, so that nothing of the user's own is replaced.
 
 mod debian;
+mod python;
 mod rust;
 
 use anyhow::{Result, bail};
@@ -134,6 +135,7 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
         if repo::find("promtool").is_none() {
             debian::unpack_promtool()?;
         }
+        python::install_sslyze()?;
     }
     if purposes.contains(&For::Lint) {
         rust::components(&["rustfmt", "clippy"])?;

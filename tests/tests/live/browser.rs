@@ -98,7 +98,7 @@ impl<'a> Browser<'a> {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A picture of it.
+    /// A picture of it, which `SLUICE_PICTURES` may name a folder for, to be looked at.
     #[track_caller]
     fn picture(&self, path: &str, name: &str) {
         let file = self.gateway.lab.dir().join(name);

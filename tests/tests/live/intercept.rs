@@ -120,6 +120,41 @@ fn other_clients_verify_the_leaf_and_read_answers_and_pages() {
 
 #[test]
 #[ignore = "root: cargo xtask test"]
+fn e7_a_session_is_resumed_by_the_same_client_to_the_same_place() {
+    let gateway = Inspected::new(RULES);
+    let config = web::modern(&gateway.pki, &[NAME]);
+    let (here, there) = (Family::V4.origin_at(5, 443), Family::V4.origin_at(6, 443));
+    let _here = web::origin(gateway.lab.internet(), here, &config);
+    let another = web::modern(&gateway.pki, &[NAME]);
+    let _there = web::origin(gateway.lab.internet(), there, &another);
+    let bind = format!("{}:0", Family::V4.other());
+    for version in ["-tls1_2", "-tls1_3"] {
+        let file = gateway.lab.dir().join("session");
+        let file = file.to_str().unwrap();
+        let ask = Ask {
+            lab: &gateway.lab,
+            host: NAME,
+            to: here,
+            ca: &gateway.ca,
+            path: "/today",
+        };
+        let other = Ask { to: there, ..ask };
+        for (ask, options, how) in [
+            (&ask, &["-sess_out", file][..], "New, "),
+            (&ask, &["-sess_in", file], "Reused, "),
+            // Another client's, and that of an origin with another certificate, are of no use.
+            (&ask, &["-bind", &bind, "-sess_in", file], "New, "),
+            (&other, &["-sess_in", file], "New, "),
+        ] {
+            let served = said(&ask.openssl(&[&[version], options].concat()));
+            assert!(served.contains("the news of /today"), "{version}: {served}");
+            assert!(served.contains(how), "{version} {options:?}: {served}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
 fn what_is_spliced_shows_the_origin_s_own_certificate() {
     let gateway = Inspected::new(RULES);
     let config = web::modern(&gateway.pki, &[BANK]);
