@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use sluice_peek::http::{self, Head, Host};
 use sluice_peek::{Answer, Hello, NoAgreement, NotTls};
 use sluice_policy::{
     Alpn, CertificateState, CertificateStates, Facts, Listener, NotNegotiated, Policy, Stage, Tls,
@@ -45,18 +46,35 @@ pub fn of_hello<'a>(opened: Facts<'a>, hello: &'a Hello) -> Facts<'a> {
     facts
 }
 
-/// The facts of a flow that did not begin with TLS, but with what `application` begins with.
+/// The facts of a flow that did not begin with TLS, but with what `application` begins with; `host`
+/// is what its first request names, where it is HTTP.
 #[must_use]
 pub const fn of_not_tls<'a>(
     opened: Facts<'a>,
     why: NotTls,
     application: Option<&'a str>,
+    host: Option<&'a str>,
 ) -> Facts<'a> {
     let mut facts = opened;
     facts.stage = Stage::Hello;
     facts.tls = Some(Tls::Not(not_negotiated(why)));
     facts.application = application;
+    facts.host = host;
     facts
+}
+
+/// The host that the head of a request names, in canonical form; `None` where the head is not whole,
+/// breaks a rule, or names none.
+#[must_use]
+pub fn http_host(bytes: &[u8], limit: usize) -> Option<Box<str>> {
+    let Head::Request(request) = http::head(bytes, limit) else {
+        return None;
+    };
+    match request.host {
+        Host::Name(name) => Some(name.as_str().into()),
+        Host::Address(address) => Some(address.to_string().into()),
+        Host::Absent => None,
+    }
 }
 
 /// What an origin answered to a ClientHello.

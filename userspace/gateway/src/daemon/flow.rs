@@ -3,13 +3,12 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_abi::Reason;
 use sluice_peek::{End as PeekEnd, FirstReader, foreign};
-use sluice_policy::{BlockKind, Decided, Decision, Outcome, RuleId, Stage};
+use sluice_policy::{BlockKind, Decision, Fact, Outcome, RuleId, Stage};
 use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
 
@@ -18,9 +17,8 @@ use super::block::block;
 use super::generation::Generation;
 use super::known::Known;
 use super::leg::Leg;
-use super::metrics::{Shadow, Verdict};
-use super::peek::{First, Limits, read_first};
-use super::record::{self, Record, rfc3339};
+use super::metrics::Verdict;
+use super::peek::{First, Limits, read_first, read_host};
 use super::worker::Worker;
 
 /// A connection of a client's, however its socket came to be.
@@ -98,6 +96,8 @@ struct Flow<'a> {
     rule: Option<RuleId>,
     inspected_by: Option<RuleId>,
     warned_by: Option<RuleId>,
+    /// Whether what was decided rests on the name of the server.
+    rests_on_host: bool,
     /// What the policy said, be it that it can be done or not.
     outcome: Option<Outcome>,
     stage: Stage,
@@ -134,6 +134,7 @@ impl<'a> Flow<'a> {
             rule: None,
             inspected_by: None,
             warned_by: None,
+            rests_on_host: false,
             outcome: None,
             stage: Stage::Open,
             judged: false,
@@ -185,6 +186,12 @@ impl<'a> Flow<'a> {
         let is_hello = matches!(first, First::Hello(_));
         if !is_hello {
             self.learn().application = foreign::application(bytes);
+        }
+        if self.known.is_http() && !gone {
+            let limit = self.generation.requests.fields_size + self.generation.requests.url;
+            let host = read_host(client, bytes, limit, limits.hello_timeout);
+            let host = Box::pin(host).await;
+            self.learn().http_host = host;
         }
         self.learn().first = Some(first);
         if is_hello {
@@ -266,6 +273,8 @@ impl<'a> Flow<'a> {
     /// What an outcome comes to.
     fn conclude(&mut self, outcome: Outcome) -> Judgement {
         match outcome {
+            // The next request on the connection may name another host.
+            Outcome::Allow if self.known.is_http() && self.rests_on_host => self.look_into(),
             Outcome::Allow | Outcome::Splice => Judgement::Allow(None),
             Outcome::Block(BlockKind::Page) if self.can_show_page() => Judgement::Page,
             Outcome::Block(kind) => Judgement::Block(kind),
@@ -348,47 +357,12 @@ impl<'a> Flow<'a> {
         self.reason = decided.cause.reason();
         self.rule = decided.cause.rule();
         self.inspected_by = decided.inspected_by;
+        self.rests_on_host = [Fact::Host, Fact::HostIsIp]
+            .into_iter()
+            .any(|fact| decided.support.contains(fact));
         self.warned_by = decided.warned_by;
         self.outcome = Some(decided.outcome);
         Ok(decided.outcome)
-    }
-
-    /// What the shadow policy would have done, knowing as much.
-    fn shadow(&self) -> Option<(Shadow, Option<Decided>)> {
-        let policy = &self.generation.shadow.as_ref()?.policy;
-        let mut scratch = self.worker.scratch.borrow_mut();
-        let decision = policy.decide(&self.known.facts(policy), &mut scratch);
-        Some(match decision {
-            Decision::Undecided(_) => (Shadow::Undecided, None),
-            Decision::Decided(other) if Some(other.outcome) == self.outcome => (Shadow::Same, None),
-            Decision::Decided(other) => (Shadow::Differs, Some(other)),
-        })
-    }
-
-    /// Counts what the shadow policy would have done, and tells of it where it is something else.
-    fn note_shadow(&self) -> Option<record::Shadow<'_>> {
-        let (shadow, other) = self.shadow()?;
-        self.worker.metrics.note_shadow(shadow);
-        let (shadow, other) = (self.generation.shadow.as_ref()?, other?);
-        let rule = other.cause.rule().and_then(|id| shadow.policy.rule(id));
-        let other = record::Shadow {
-            outcome: other.outcome.name(),
-            rule: rule.map(|rule| &*rule.name),
-        };
-        // The records tell of every flow, where they are kept.
-        let now = Some(self.worker.shared.uptime());
-        if self.worker.shadow_told.replace(now) != now {
-            tracing::info!(
-                target: "shadow",
-                client = %self.known.client,
-                destination = %self.known.destination,
-                outcome = self.outcome.map(Outcome::name),
-                other = other.outcome,
-                rule = other.rule,
-                "the shadow policy differs"
-            );
-        }
-        Some(other)
     }
 
     /// Connects to the origin.
@@ -447,104 +421,6 @@ impl<'a> Flow<'a> {
         }
         end_reason(relayed.end)
     }
-
-    fn to_origin(&self) -> u64 {
-        self.before.0 + self.progress.to_origin()
-    }
-
-    fn to_client(&self) -> u64 {
-        self.before.1 + self.progress.to_client()
-    }
-
-    fn write_record(&self, end: Reason, shadow: Option<record::Shadow<'_>>) {
-        let policy = &self.generation.policy;
-        let facts = self.known.facts(policy);
-        let mut tags = Vec::new();
-        // Nothing that may have failed is asked again.
-        if self.judged && !std::thread::panicking() {
-            let annotations = policy.annotations(&facts, &mut self.worker.scratch.borrow_mut());
-            if annotations.no_log {
-                return;
-            }
-            tags = annotations.tags;
-        }
-        let hello = match &self.known.first {
-            Some(First::Hello(hello)) => Some(hello),
-            _ => None,
-        };
-        let lasted = self.began.elapsed();
-        let rule = self.rule.and_then(|id| policy.rule(id));
-        self.worker.shared.access.put(&Record {
-            time: rfc3339(
-                SystemTime::now()
-                    .checked_sub(lasted)
-                    .unwrap_or(SystemTime::UNIX_EPOCH),
-            ),
-            client: self.known.client,
-            destination: self.known.destination,
-            user: facts.user,
-            verdict: self.verdict.name(),
-            rule: rule.map(|rule| &*rule.name),
-            stage: self.stage.name(),
-            reason: self.reason.name(),
-            tls: self.known.tls().read_name(),
-            sni: hello
-                .and_then(|hello| hello.sni.as_ref())
-                .map(|name| name.as_str()),
-            alpn: hello.map_or_else(Vec::new, |hello| {
-                hello
-                    .alpn
-                    .iter()
-                    .map(|name| name.escape_ascii().to_string())
-                    .collect()
-            }),
-            ja4: hello.map(|hello| hello.ja4.as_str()),
-            ech: hello.is_some_and(|hello| hello.ech),
-            tags,
-            shadow,
-            end: end.name(),
-            to_origin: self.to_origin(),
-            to_client: self.to_client(),
-            spliced: self.progress.spliced(),
-            peek_us: micros(self.peeked),
-            connect_us: micros(self.connected),
-            server_hello_us: micros(self.waited),
-            duration_ms: micros(lasted) / 1000,
-            generation: self.generation.number,
-            decrypted: self
-                .decrypted
-                .as_ref()
-                .is_some_and(|decrypted| decrypted.done),
-            inspected_by: self
-                .inspected_by
-                .and_then(|id| policy.rule(id))
-                .map(|rule| &*rule.name),
-            interception: self.decrypted.as_deref().map(|decrypted| &decrypted.told),
-        });
-    }
-}
-
-impl Drop for Flow<'_> {
-    fn drop(&mut self) {
-        let metrics = &self.worker.metrics;
-        let end = self.end.unwrap_or_else(|| {
-            if std::thread::panicking() {
-                metrics.panics.fetch_add(1, Ordering::Relaxed);
-                Reason::Internal
-            } else {
-                Reason::Drained
-            }
-        });
-        metrics.note_flow(self.verdict, self.reason, self.known.tls());
-        metrics.note_end(end, self.to_origin(), self.to_client());
-        let shadow = if self.judged && !std::thread::panicking() {
-            self.note_shadow()
-        } else {
-            None
-        };
-        self.write_record(end, shadow);
-        self.worker.active.set(self.worker.active.get() - 1);
-    }
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -554,10 +430,6 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 pub(crate) const fn dial_reason(error: &DialError) -> Reason {
@@ -583,6 +455,7 @@ const fn end_reason(end: End) -> Reason {
 
 mod inner;
 mod intercept;
+mod tell;
 
 use intercept::Decrypted;
 

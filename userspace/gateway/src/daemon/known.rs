@@ -20,6 +20,8 @@ pub(crate) struct Known {
     pub(crate) opened: i64,
     pub(crate) first: Option<First>,
     pub(crate) application: Option<&'static str>,
+    /// The host that the first request in the clear names.
+    pub(crate) http_host: Option<Box<str>>,
     /// The client refused a leaf for the same place lately.
     pub(crate) rejected_ca: bool,
     pub(crate) answered: Option<Answered>,
@@ -60,6 +62,7 @@ impl Known {
             opened,
             first: None,
             application: None,
+            http_host: None,
             rejected_ca: false,
             answered: None,
             certified: None,
@@ -92,7 +95,9 @@ impl Known {
         let mut facts = match &self.first {
             None => opened,
             Some(First::Hello(hello)) => facts::of_hello(opened, hello),
-            Some(First::NotTls(why)) => facts::of_not_tls(opened, *why, self.application),
+            Some(First::NotTls(why)) => {
+                facts::of_not_tls(opened, *why, self.application, self.http_host.as_deref())
+            }
         };
         if let Some(answered) = self.answered {
             facts = facts::of_answer(facts, answered);

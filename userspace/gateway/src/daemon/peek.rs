@@ -6,10 +6,13 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use sluice_peek::http::{self, Head};
 use sluice_peek::{End, FirstReader, Hello, NotTls, Peek};
 use sluice_splice::try_receive;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+
+use crate::facts;
 
 /// What one read asks for; most hellos fit.
 const READ: usize = 4096;
@@ -58,6 +61,25 @@ pub(crate) async fn read_first(
             Peek::NotTls(why) => return Ok(First::NotTls(why)),
         }
     }
+}
+
+/// Reads on until the head of a request in the clear is whole, and tells which host it names; `None`
+/// where it names none, breaks a rule, or is not whole in its time.
+pub(crate) async fn read_host(
+    client: &TcpStream,
+    bytes: &mut BytesMut,
+    limit: usize,
+    timeout: Duration,
+) -> Option<Box<str>> {
+    let deadline = Instant::now() + timeout;
+    while matches!(http::head(bytes, limit), Head::Incomplete) {
+        match timeout_at(deadline, read_some(client, bytes)).await {
+            Ok(Ok(1..)) => {}
+            // Whatever ended here ends again for whoever reads on.
+            _ => return None,
+        }
+    }
+    facts::http_host(bytes, limit)
 }
 
 /// What a hello may take.

@@ -423,6 +423,7 @@ impl Flow {
         let mut met = false;
         if let Some((_, stream)) = self.stream {
             record.known.application = stream.application();
+            record.known.http_host = stream.http_host();
             record.known.answered = self.answers.finish(stream.offer());
             (record.first, met) = stream.finish(clock, config.steer.hello_timeout);
         }

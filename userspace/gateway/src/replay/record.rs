@@ -58,7 +58,7 @@ pub struct FlowRecord {
 }
 
 /// What the daemon would have known of a flow beside what the record says of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
     /// Time of its first packet, since 1970.
     pub began: Duration,
@@ -66,6 +66,8 @@ pub struct Known {
     pub met: bool,
     /// The application that the client's first bytes show.
     pub application: Option<&'static str>,
+    /// The host that a request in the clear names, where the first segments hold its whole head.
+    pub http_host: Option<Box<str>>,
     /// What the origin answers to a genuine hello; `None` where the capture does not hold that.
     pub answered: Option<Answered>,
 }
@@ -76,6 +78,7 @@ impl Known {
             began,
             met: false,
             application: None,
+            http_host: None,
             answered: None,
         }
     }
@@ -124,7 +127,10 @@ impl FlowRecord {
 
     /// With what the client sent first; `None` where the daemon does not meet the flow.
     fn greeted<'f>(&'f self, opened: Facts<'f>) -> Option<Facts<'f>> {
-        let other = |why| facts::of_not_tls(opened, why, self.known.application);
+        let other = |why| {
+            let host = self.known.http_host.as_deref();
+            facts::of_not_tls(opened, why, self.known.application, host)
+        };
         let first = self.first.as_ref().filter(|_| self.known.met)?;
         Some(match first {
             First::Hello(hello) => facts::of_hello(opened, hello),

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use sluice_peek::{End, FirstReader, Hello, NotTls, Offer, Peek, foreign};
 
+use crate::facts;
+
 /// Bytes beyond the hello limit that wait for a gap to close.
 const SLACK: usize = 1 << 20;
 
@@ -42,6 +44,8 @@ pub(super) struct Stream {
     offer: Option<Offer>,
     /// The application that first bytes other than TLS show.
     application: Option<&'static str>,
+    /// The host that a request in the clear names.
+    http_host: Option<Box<str>>,
     /// Whether anything follows where an empty record ends.
     followed: bool,
     began: Option<Duration>,
@@ -62,6 +66,7 @@ impl Stream {
             found: None,
             offer: None,
             application: None,
+            http_host: None,
             followed: false,
             began: None,
             ended: false,
@@ -147,6 +152,7 @@ impl Stream {
             }
             Peek::NotTls(why) => {
                 self.application = foreign::application(&self.bytes);
+                self.http_host = facts::http_host(&self.bytes, self.bytes.len());
                 Some(First::NotTls(why))
             }
         };
@@ -167,6 +173,11 @@ impl Stream {
             None => foreign::application(&self.bytes),
             Some(_) => self.application,
         }
+    }
+
+    /// The host that a request in the clear names.
+    pub(super) fn http_host(&self) -> Option<Box<str>> {
+        self.http_host.clone()
     }
 
     /// What the stream is, now that the capture ends at `now`, and whether a daemon that waits for

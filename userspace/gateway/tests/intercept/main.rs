@@ -255,3 +255,31 @@ fn cleartext_http_is_judged_by_the_same_rules() {
     assert_eq!(requests[1]["url"], format!("http://{NAME}:{port}/secret"));
     assert_eq!(requests[1]["decrypted"], false);
 }
+
+#[test]
+fn every_request_in_the_clear_is_judged_by_the_host_that_it_names() {
+    let rules =
+        format!("[[rule]]\nname = \"open\"\nwhen = {{ host = \"{NAME}\" }}\naction = \"allow\"\n");
+    let origin = Origin {
+        talk: Talk::Http,
+        ..Origin::default()
+    };
+    let lab = Lab::before(&origin, &rules);
+    let port = lab.origin.port();
+    let answers = lab.run(async {
+        let mut stream = TcpStream::connect(lab.address).await.unwrap();
+        let head = |host, end| format!("GET / HTTP/1.1\r\nHost: {host}:{port}\r\n{end}\r\n");
+        let both = head(NAME, "") + &head("other.example", "Connection: close\r\n");
+        // The host is known once the head is whole, however it is cut.
+        let (first, rest) = both.split_at(20);
+        stream.write_all(first.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        answers
+    });
+    assert!(answers.starts_with("HTTP/1.1 200 OK\r\n"), "{answers}");
+    assert!(answers.contains("HTTP/1.1 403 Forbidden\r\n"), "{answers}");
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 1);
+}

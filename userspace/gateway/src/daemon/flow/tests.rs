@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sluice_splice::{PipePool, PoolOptions};
 use tokio::net::TcpListener;
