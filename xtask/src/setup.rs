@@ -75,6 +75,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "chromedriver",
+        package: "chromium-driver",
+        needed_for: For::Test,
+    },
+    Program {
         name: "certutil",
         package: "libnss3-tools",
         needed_for: For::Test,

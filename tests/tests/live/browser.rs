@@ -10,8 +10,9 @@ use std::{
 use sluice_tests::family::Family;
 
 use crate::{
+    driver::Driver,
     inspected::Inspected,
-    support::said,
+    support::{eventually, said},
     tools::{NAME, bracketed},
     web,
 };
@@ -65,25 +66,28 @@ impl<'a> Browser<'a> {
         }
     }
 
+    /// Options that keep it to the lab.
+    fn options(&self) -> Vec<String> {
+        // It runs as root, in a namespace that leads nowhere else.
+        let fixed = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
+             --no-first-run --disable-sync --no-proxy-server --disable-background-networking \
+             --disable-component-update --window-size=1000,800 --lang=en";
+        let mut options: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
+        let (data, address) = (self.home.join("data"), bracketed(self.origin.ip()));
+        options.push(format!("--user-data-dir={}", data.display()));
+        options.push(format!(
+            "--host-resolver-rules=MAP * {address}, EXCLUDE 127.0.0.1"
+        ));
+        options
+    }
+
     /// Loads a page of the origin, and does with it what `what` says.
     fn open(&self, path: &str, what: &str) -> Output {
-        let address = bracketed(self.origin.ip());
         let mut chromium = Command::new("timeout");
         chromium
-            .args(["--kill-after=5", "90", "chromium", "--headless"])
-            // It runs as root, in a namespace that leads nowhere else.
-            .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            .args(["--no-first-run", "--disable-sync", "--no-proxy-server"])
-            .args([
-                "--disable-background-networking",
-                "--disable-component-update",
-            ])
-            .args(["--window-size=1000,800", "--lang=en", what])
-            .arg(format!(
-                "--user-data-dir={}",
-                self.home.join("data").display()
-            ))
-            .arg(format!("--host-resolver-rules=MAP * {address}"))
+            .args(["--kill-after=5", "90", "chromium"])
+            .args(self.options())
+            .arg(what)
             .arg(format!("https://{NAME}{path}"))
             .env("HOME", &self.home)
             .env_remove("DISPLAY");
@@ -148,4 +152,35 @@ fn a_browser_shows_the_page_of_a_block_and_that_of_a_warning() {
 
     browser.picture("/secret/plans", "blocked.png");
     browser.picture("/games", "warned.png");
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn who_continues_behind_a_warning_is_not_asked_again() {
+    let gateway = Inspected::new(RULES);
+    let config = web::modern(&gateway.pki, &[NAME]);
+    let to = Family::V6.origin_at(5, 443);
+    let _origin = web::origin(gateway.lab.internet(), to, &config);
+    let browser = Browser::new(&gateway, to);
+    let home = browser.home.display().to_string();
+    let options = browser.options();
+    let driver = Driver::start(gateway.lab.client(), &options, &[("HOME", &home)]);
+    let url = format!("https://{NAME}/games/chess?a=b");
+    driver.open(&url);
+    let warned = driver.document();
+    assert!(warned.contains("Is this work?"), "{warned}");
+    driver.click("form button");
+    let news = "the news of /games/chess by HTTP/2.0";
+    eventually("the page behind the warning", || {
+        driver.document().contains(news)
+    });
+    // Neither here nor on another page of the rule's.
+    driver.open(&url);
+    assert!(driver.document().contains(news), "{}", driver.document());
+    driver.open(&format!("https://{NAME}/games"));
+    let other = driver.document();
+    assert!(other.contains("the news of /games by"), "{other}");
+    // A block is none that can be continued from.
+    driver.open(&format!("https://{NAME}/secret"));
+    assert!(!driver.document().contains("<form"));
 }

@@ -15,6 +15,7 @@ mod clients;
 mod craft;
 mod devices;
 mod doctor;
+mod driver;
 mod exchange;
 mod gate;
 mod grade;
