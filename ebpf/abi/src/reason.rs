@@ -219,8 +219,12 @@ reasons! {
     Warned = 107, "warned";
     /// What rules say hangs on requests, so that the flow is decrypted and each request judged.
     NeedsRequests = 108, "needs-requests";
+    /// The address that the client dialled is none of the server name's.
+    UntrueName = 109, "untrue-name";
+    /// The addresses of the server name could not be found.
+    UnresolvedName = 110, "unresolved-name";
     /// The client was shown what is wrong with the origin's certificate, and did not go on.
-    CertificateInvalid = 109, "certificate-invalid";
+    CertificateInvalid = 111, "certificate-invalid";
 }
 
 impl Reason {

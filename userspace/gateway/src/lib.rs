@@ -8,6 +8,7 @@ pub mod explain;
 pub mod facts;
 pub mod intercept;
 pub mod kernel_state;
+pub mod names;
 pub mod origin;
 pub mod page;
 pub mod replay;

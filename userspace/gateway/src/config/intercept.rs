@@ -1,6 +1,10 @@
-//! The sections `[upstream]` and `[intercept]`: how origins are met, and how clients are.
+//! The sections `[resolver]`, `[upstream]` and `[intercept]`: how origins are found and met, and how
+//! clients are.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use super::{
     read::{Keys, Section},
@@ -8,6 +12,7 @@ use super::{
     sources::Files,
     value,
 };
+use crate::names;
 use crate::origin::{ClientCertificate, RevocationMode, Settings, Unknown};
 
 pub(super) const UPSTREAM: Keys = Keys {
@@ -29,6 +34,29 @@ pub(super) const INTERCEPT: Keys = Keys {
     known: &["handshake_timeout", "rejected_ttl"],
     later: &[],
 };
+
+pub(super) const RESOLVER: Keys = Keys {
+    known: &["servers", "timeout", "cache"],
+    later: &[],
+};
+
+pub(super) fn resolver(section: &Section<'_>) -> names::Settings {
+    let default = names::Settings::default();
+    names::Settings {
+        servers: section.list("servers", Vec::new, server),
+        timeout: positive(section, "timeout", default.timeout),
+        cache: count(section, "cache", default.cache),
+    }
+}
+
+/// A name server: an address, with or without a port.
+fn server(text: &str) -> Result<SocketAddr, String> {
+    const PORT: u16 = 53;
+    let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "expected an address, as in \"192.0.2.53\" or \"[2001:db8::53]:5353\"".into())
+}
 
 /// The section `[intercept]`.
 #[derive(Clone, Copy, Debug)]

@@ -61,6 +61,8 @@ pub struct Config {
     pub steer: Steering,
     /// How allowed flows are relayed.
     pub splice: Splice,
+    /// How the addresses of names are found, where that is needed.
+    pub resolver: crate::names::Settings,
     /// How origins are met and judged, where that is needed.
     pub upstream: crate::origin::Settings,
     /// How the clients of decrypted flows are met.
@@ -146,6 +148,35 @@ pub struct Steering {
     pub silent_timeout: Duration,
     /// Bytes that a ClientHello may have.
     pub hello_limit: usize,
+    /// Whether the server name of a hello has to be true.
+    pub sni_truth: SniTruth,
+}
+
+/// What is made of a server name whose addresses are others than the client dialled.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SniTruth {
+    /// It is believed.
+    #[default]
+    Off,
+    /// The flow is refused.
+    Check,
+    /// One of the name's own addresses is dialled instead, and judged as the destination.
+    Dial,
+}
+
+impl SniTruth {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Check, Self::Dial];
+
+    /// The word used in configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Check => "check",
+            Self::Dial => "dial",
+        }
+    }
 }
 
 /// The section `[splice]`.

@@ -10,8 +10,8 @@ use sluice_policy::{
 use toml::de::DeTable;
 
 use super::{
-    AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, Splice,
-    Steering, authority, intercept, lists,
+    AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, SniTruth,
+    Splice, Steering, authority, intercept, lists,
     names::{Names, name},
     page, people,
     problem::Problems,
@@ -27,6 +27,7 @@ const TOP: Keys = Keys {
         "egress",
         "steer",
         "splice",
+        "resolver",
         "upstream",
         "intercept",
         "request",
@@ -58,6 +59,7 @@ pub(super) fn config<'t>(
     let egress = egress(&egress_section);
     let steer = steer(&section(&top, "steer", STEER, problems));
     let splice = splice(&section(&top, "splice", SPLICE, problems));
+    let resolver = intercept::resolver(&section(&top, "resolver", intercept::RESOLVER, problems));
     let upstream = section(&top, "upstream", intercept::UPSTREAM, problems);
     let upstream = intercept::upstream(&upstream, files);
     let intercept = section(&top, "intercept", intercept::INTERCEPT, problems);
@@ -97,6 +99,7 @@ pub(super) fn config<'t>(
         egress,
         steer,
         splice,
+        resolver,
         upstream,
         intercept,
         page,
@@ -388,12 +391,6 @@ fn steer(section: &Section<'_>) -> Steering {
     {
         item.note("not yet supported in this version: write false");
     }
-    if let Some(item) = section.get("sni_truth") {
-        let words = [("off", true), ("check", false), ("dial", false)];
-        if item.choice(&words) == Some(false) {
-            item.note("not yet supported in this version: write \"off\"");
-        }
-    }
     let hello_limit = section.get("hello_limit").and_then(|item| {
         let size = item.parse(value::size)?;
         // A record's header and the least that a ClientHello can be; the most that peek holds.
@@ -419,6 +416,11 @@ fn steer(section: &Section<'_>) -> Steering {
         hello_timeout: positive("hello_timeout", seconds(5)),
         silent_timeout: positive("silent_timeout", seconds(3)),
         hello_limit: hello_limit.unwrap_or(65_536),
+        sni_truth: section.choice(
+            "sni_truth",
+            SniTruth::Off,
+            &SniTruth::ALL.map(|truth| (truth.name(), truth)),
+        ),
     }
 }
 

@@ -117,6 +117,7 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     row(out, "hello_timeout", show_duration(steer.hello_timeout))?;
     row(out, "silent_timeout", show_duration(steer.silent_timeout))?;
     row(out, "hello_limit", show_size(steer.hello_limit as u64))?;
+    row(out, "sni_truth", steer.sni_truth.name())?;
 
     writeln!(out, "\nsplice:")?;
     let timeout = |time: Option<_>| time.map_or("none".into(), show_duration);
@@ -151,6 +152,16 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         row(out, "mint_rate", format!("{}/s", options.mint_rate))?;
         row(out, "mint_burst", options.mint_burst)?;
     }
+
+    let resolver = &config.resolver;
+    writeln!(out, "\nresolver:")?;
+    let servers = match resolver.servers.as_slice() {
+        [] => "the system's".into(),
+        servers => list(servers),
+    };
+    row(out, "servers", servers)?;
+    row(out, "timeout", show_duration(resolver.timeout))?;
+    row(out, "cache", resolver.cache)?;
 
     let upstream = &config.upstream;
     writeln!(out, "\nupstream:")?;

@@ -200,6 +200,9 @@ impl<'a> Flow<'a> {
             self.learn().rejected_ca =
                 rejected.knows(|| self.who(), host, destination, Instant::now());
         }
+        if let Err(judgement) = Box::pin(self.find_truth()).await {
+            return Some(judgement);
+        }
         let stage = self.stage;
         let mut outcome = self.decide();
         if let Some(decided) = decided {
@@ -456,6 +459,7 @@ const fn end_reason(end: End) -> Reason {
 mod inner;
 mod intercept;
 mod tell;
+mod truth;
 
 use intercept::Decrypted;
 

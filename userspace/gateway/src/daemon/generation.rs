@@ -8,8 +8,9 @@ use anyhow::Context;
 use sluice_policy::Policy;
 use sluice_splice::Options;
 
-use crate::config::Config;
+use crate::config::{Config, SniTruth};
 use crate::intercept::Means;
+use crate::names::Names;
 use crate::page::Pages;
 use crate::request::Limits;
 
@@ -28,6 +29,10 @@ pub struct Generation {
     pub silent_timeout: Duration,
     /// Bytes that a ClientHello may take.
     pub hello_limit: usize,
+    /// Whether the server name of a hello has to be true.
+    pub sni_truth: SniTruth,
+    /// Finds the addresses of names; `None` where nobody asks for them.
+    pub names: Option<Names>,
     /// Time for the origin to accept the connection.
     pub connect_timeout: Duration,
     /// How allowed flows are relayed.
@@ -83,6 +88,11 @@ impl Generation {
             hello_timeout: config.steer.hello_timeout,
             silent_timeout: config.steer.silent_timeout,
             hello_limit: config.steer.hello_limit,
+            sni_truth: config.steer.sni_truth,
+            names: match config.steer.sni_truth {
+                SniTruth::Off => None,
+                SniTruth::Check | SniTruth::Dial => Some(Names::new(&config.resolver)?),
+            },
             connect_timeout: config.splice.connect_timeout,
             relay: Options {
                 idle_timeout: config.splice.idle_timeout.unwrap_or_default(),

@@ -67,6 +67,16 @@ fn how_origins_and_clients_are_met_is_checked() {
             "4:16: `rejected_ttl` in [intercept]: expected more than \"0s\"",
         ),
         (
+            "[steer]\nsni_truth = \"dail\"\n",
+            "4:13: `sni_truth` in [steer]: \"dail\": expected one of \"off\", \"check\", \"dial\": did you \
+             mean \"dial\"?",
+        ),
+        (
+            "[resolver]\nservers = [\"ns.example\"]\n",
+            "4:12: `servers` in [resolver]: \"ns.example\": expected an address, as in \
+             \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+        ),
+        (
             "[upstream]\nrevocation = \"crl\"\n",
             "4:14: `revocation` in [upstream]: names no revocation lists to look into: add `crls = \
              [\"FILE\"]`, or write \"staple\"",
@@ -97,10 +107,6 @@ fn what_a_later_version_brings_is_refused() {
     assert_mistake(
         "[[rule]]\nname = \"a\"\nexpires = \"2027-01-01\"\naction = \"allow\"\n",
         "5:1: `expires` in [[rule]] is not yet supported in this version: take it out",
-    );
-    assert_mistake(
-        "[steer]\nsni_truth = \"dial\"\n",
-        "4:13: `sni_truth` in [steer]: not yet supported in this version: write \"off\"",
     );
     assert_mistake(
         "[steer]\nstrict_hrr = true\n",

@@ -21,6 +21,7 @@ mod probes;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/served.rs"]
 mod served;
+mod truth;
 
 use std::sync::atomic::Ordering;
 
