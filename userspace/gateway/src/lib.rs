@@ -1,6 +1,7 @@
 //! The daemon and the command line of sluice: glue between peek, policy, splice and steer.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod commands;
 pub mod config;
 pub mod daemon;
@@ -13,3 +14,4 @@ pub mod origin;
 pub mod page;
 pub mod replay;
 pub mod request;
+pub mod suggest;

@@ -269,3 +269,29 @@ fn a_configuration_without_a_ca_has_none_to_show() {
         "{err}"
     );
 }
+
+#[test]
+fn a_daemon_does_not_start_with_a_ca_that_it_cannot_use() {
+    let place = Place::new();
+    let here = place.0.path().display();
+    let config = format!(
+        "[gateway]\nlan = [\"nowhere0\"]\nbpffs_dir = \"{here}/bpf\"\nstate_dir = \"{here}/state\"\n\
+         [ca]\ncertificate = \"{here}/ca.pem\"\nkey = \"{here}/ca.key\"\n"
+    );
+    fs::write(place.path("sluice.toml"), config).unwrap();
+    let (code, _, err) = place.sluice(&["run", "--config", "sluice.toml"]);
+    assert_eq!(code, Some(1));
+    let error = err.lines().last().unwrap_or_default();
+    assert!(
+        error.starts_with(&format!("sluice: [ca]: {here}/ca.pem: ")),
+        "{err}"
+    );
+    assert!(error.contains("sluice ca init"), "{err}");
+    // Nothing was made of the gate before.
+    assert!(!place.path("bpf").exists() && !place.path("state").exists());
+    place.done(&["init"]);
+    fs::remove_file(place.path("ca.key")).unwrap();
+    let (code, _, err) = place.sluice(&["run", "--config", "sluice.toml"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains(&format!("[ca]: {here}/ca.key: ")), "{err}");
+}

@@ -26,7 +26,7 @@ fn a_valid_file_is_explained() {
         "     stage server_hello: can force a connection to the origin\n",
         "     everything else: block (page)\n",
         "  - UDP 123 out, by `pass_udp`\n",
-        "blocks with a page, which needs a CA",
+        "blocks with a page, which TLS needs a CA for",
         "stages:\n",
         "examples/skype.toml: valid\n",
     ] {

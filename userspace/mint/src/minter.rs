@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How leaves are made and kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MinterOptions {
     /// Longest validity of a leaf from now on. Seven days by default: long enough that one is made
     /// rarely, short enough that the key of a process that is gone is soon worth nothing.

@@ -21,7 +21,8 @@ use crate::{
 #[derive(clap::Args)]
 #[command(
     after_help = "A rule is left out only where it is certain that no flow to the host is decrypted \
-by it, whoever the client is and whatever the origin answers.\n\n\
+by it, whoever the client is and whatever the origin answers. Pages are not counted: where a rule \
+blocks with a page or warns, the gateway answers in the server's place, and the server sees nothing.\n\n\
 Exit status: 0 no rule can have it decrypted, 1 some can, 2 the configuration or the host cannot be \
 understood.\n\n\
 Examples:\n  \
@@ -128,6 +129,7 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
             "host": host,
             "user": user,
             "can_be_decrypted": !found.is_empty(),
+            "ca": config.ca.is_some(),
             "rules": found,
         });
         writeln!(out, "{object}")?;
@@ -150,6 +152,11 @@ fn answer(args: Args) -> anyhow::Result<ExitCode> {
                 )
             };
             writeln!(out, "  rule \"{name}\": {why}")?;
+        }
+        if config.ca.is_none() {
+            let told = "no CA is configured: without [ca] such flows are blocked as \
+                        stage-unavailable, unless they are cleartext HTTP";
+            writeln!(out, "{told}")?;
         }
     }
     Ok(if found.is_empty() {

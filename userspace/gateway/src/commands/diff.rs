@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sluice_policy::{Decision, Facts, NotNegotiated, Policy, Scratch, Stage, Tls};
 
 use super::replay::Sides;
@@ -38,7 +38,8 @@ const MOST_TOLD: usize = 20;
 #[command(
     after_help = "Says which rules, defaults, groups, lists, users and schedules are different, and \
 tries flows that are made from the values in the rules that are. That they show no difference is no \
-proof that there is none. With --flows it also tries flows that have been seen: access records, or \
+proof that there is none. With --flows it also tries flows that have been seen: access records of \
+flows (those of requests are left out), or \
 facts as `sluice explain --facts` reads them, one JSON object a line, or those of a capture, pcap or \
 pcapng, which either policy's kernel programs judge first. A capture needs root.\n\n\
 Exit status: 0 nothing changes, 1 something changes, 2 a file cannot be understood.\n\n\
@@ -161,6 +162,8 @@ struct Record<'a> {
     #[serde(borrow)]
     ja4: Option<Text<'a>>,
     ech: Option<bool>,
+    /// The record is that of a request, whose flow has one of its own.
+    method: Option<IgnoredAny>,
 }
 
 impl<'a> From<Record<'a>> for Given<'a> {
@@ -355,6 +358,7 @@ fn flows(
             continue;
         }
         let given = match serde_json::from_str::<Record<'_>>(text) {
+            Ok(record) if record.method.is_some() => continue,
             Ok(record) => Ok(record.into()),
             Err(_) => Given::read(text),
         };

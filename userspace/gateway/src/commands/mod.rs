@@ -7,9 +7,11 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod load;
+pub mod rejected;
 pub mod replay;
 pub mod run;
 pub mod status;
+pub mod suggest;
 pub mod unload;
 
 use std::process::ExitCode;
@@ -29,8 +31,12 @@ pub enum Command {
     Check(check::Args),
     /// Look for what would keep sluice from working on this machine, and name the cure.
     Doctor(doctor::Args),
-    /// Show what is loaded and what it counts.
+    /// Show what is loaded, what it counts, and which clients refused the CA.
     Status(status::Args),
+    /// Show which clients refused the CA, or forget them.
+    Rejected(rejected::Args),
+    /// Propose a rule for software that refuses the CA.
+    Suggest(suggest::Args),
     /// Show what a policy would have done with the packets of a capture.
     Replay(replay::Args),
     /// Show what a policy says of a flow that you describe, stage by stage and rule by rule.
@@ -57,6 +63,8 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Status(args) => status::run(args),
+            Self::Rejected(args) => rejected::run(args),
+            Self::Suggest(args) => suggest::run(args),
             Self::Replay(args) => replay::run(args),
             Self::Explain(args) => explain::run(*args),
             Self::Diff(args) => diff::run(args),

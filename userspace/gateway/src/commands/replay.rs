@@ -24,7 +24,10 @@ const RECIPE: &str = include_str!("../../examples/skype.toml");
     after_help = "One line a flow, in the order of first packets. The first packet that \
 crosses the LAN device decides; a flow that stays on the LAN, or never touches it, shows a dash. Of \
 TCP it says what the client sent first, where the capture holds that; of what would be steered to \
-the daemon also what it would have decided and by which rule.\n\n\
+the daemon also what would have become of it and by which rule: splice, block, warn (a page), \
+intercept (it would be decrypted, or read where it is cleartext HTTP, and each request judged, of \
+which a capture tells nothing), probe (that hangs on the origin's certificate, which a handshake of \
+sluice's own would tell), undecided (that hangs on an answer that the capture does not hold).\n\n\
 Example: sluice replay skype.pcap --lan 192.168.1.0/24 --gateway 192.168.1.1"
 )]
 pub struct Args {

@@ -9,12 +9,17 @@ use std::{
 use serde_json::{Value, json};
 use sluice_steer::{Counter, Status, status};
 
-use crate::kernel_state;
+use super::rejected;
+use crate::{
+    ask::{self, AskError},
+    daemon::admin::Remembered,
+    kernel_state,
+};
 
 /// Arguments of `sluice status`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The configuration whose pins are meant; without it the default ones.
+    /// The configuration whose pins and daemon are meant; without it the default ones.
     #[arg(long)]
     config: Option<PathBuf>,
     /// The directory of pins, in place of the configured one.
@@ -28,31 +33,36 @@ pub struct Args {
 /// Counters that are shown to people; JSON has them all.
 const SHOWN: usize = 12;
 
-/// Shows what is loaded and what it counts.
+/// Refusals of the CA that are shown to people; JSON has them all.
+const REFUSALS: usize = 3;
+
+/// What the daemon says of clients that refused the CA.
+type Rejected = Result<Remembered, AskError>;
+
+/// Shows what is loaded, what it counts, and what the daemon remembers.
 ///
 /// # Errors
 ///
 /// Nothing is loaded, another version loaded it, or the process may not look.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let bpffs_dir = match args.bpffs {
-        Some(dir) => dir,
-        None => {
-            kernel_state::config_or_default(args.config.as_deref())?
-                .gateway
-                .bpffs_dir
-        }
-    };
-    let status = status(&bpffs_dir)?;
-    let text = if args.json {
-        format!("{}\n", machine(&status))
+    let Args {
+        config,
+        bpffs,
+        json,
+    } = args;
+    let config = kernel_state::config_or_default(config.as_deref())?;
+    let status = status(bpffs.as_ref().unwrap_or(&config.gateway.bpffs_dir))?;
+    let rejected = ask::rejected(&config.admin.listen);
+    let text = if json {
+        format!("{}\n", machine(&status, &rejected))
     } else {
-        human(&status)
+        human(&status, &rejected)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn machine(status: &Status) -> Value {
+fn machine(status: &Status, rejected: &Rejected) -> Value {
     let counters = status.counters.packets.iter().map(|counter| {
         let Counter {
             hook,
@@ -81,6 +91,10 @@ fn machine(status: &Status) -> Value {
             "established": status.flows.established,
             "embryonic": status.flows.embryonic,
         },
+        "rejected": match rejected {
+            Ok(remembered) => json!(remembered),
+            Err(why) => json!({ "error": why.to_string() }),
+        },
         "events": { "sent": events.sent, "sampled": events.sampled, "lost": events.lost },
         "counters": counters.collect::<Vec<_>>(),
     })
@@ -90,7 +104,7 @@ const fn on_failure(status: &Status) -> &'static str {
     if status.fail_open { "open" } else { "closed" }
 }
 
-fn human(status: &Status) -> String {
+fn human(status: &Status, rejected: &Rejected) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| text.push_str(&format!("{key:<12}{value}\n"));
     line(
@@ -138,6 +152,24 @@ fn human(status: &Status) -> String {
             flows.established, flows.embryonic
         ),
     );
+    match rejected {
+        Ok(Remembered { refusals, .. }) if refusals.is_empty() => {
+            line("rejected", "no client refused the CA".to_owned());
+        }
+        Ok(Remembered { refusals, .. }) => {
+            let count = refusals.len();
+            line("rejected", format!("{count} remembered, the latest first"));
+            let latest = refusals.iter().take(REFUSALS);
+            latest.for_each(|one| line("", rejected::line(one)));
+            if let Some(more @ 1..) = refusals.len().checked_sub(REFUSALS) {
+                line(
+                    "",
+                    format!("and {more} more: `sluice rejected` has them all"),
+                );
+            }
+        }
+        Err(why) => line("rejected", format!("not known: {why}")),
+    }
     let events = status.counters.events;
     line(
         "events",
@@ -184,6 +216,7 @@ mod tests {
     use sluice_steer::{Counters, DeviceStatus, EventStats, FlowFill};
 
     use super::*;
+    use crate::intercept::rejected::Refusal;
 
     fn loaded() -> Status {
         let counter = |packets| Counter {
@@ -219,9 +252,47 @@ mod tests {
         }
     }
 
+    fn refused(count: u8) -> Rejected {
+        let refusal = |last: u8| Refusal {
+            client: format!("10.0.0.{last}"),
+            host: Some("pinned.example".to_owned()),
+            destination: ([192, 0, 2, 1], 443).into(),
+            alert: (last == 1).then(|| "unknown_ca".to_owned()),
+            times: last.into(),
+            seconds_left: 60 * 60 * u64::from(last),
+        };
+        Ok(Remembered {
+            remembered: count.into(),
+            refusals: (1..=count).map(refusal).collect(),
+        })
+    }
+
+    #[test]
+    fn people_see_the_latest_refusals() {
+        let text = human(&loaded(), &refused(5));
+        for part in [
+            "rejected    5 remembered, the latest first\n",
+            "            10.0.0.1 refused pinned.example at 192.0.2.1:443 once, said unknown_ca; \
+             remembered for 60 min\n",
+            "            10.0.0.3 refused pinned.example at 192.0.2.1:443 3 times, closed without \
+             a word; remembered for 3 h\n",
+            "            and 2 more: `sluice rejected` has them all\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("10.0.0.4"), "{text}");
+        let text = human(&loaded(), &refused(0));
+        assert!(text.contains("no client refused the CA"), "{text}");
+        let text = human(&loaded(), &Err(AskError::Nowhere));
+        assert!(
+            text.contains("rejected    not known: `listen` in [admin]"),
+            "{text}"
+        );
+    }
+
     #[test]
     fn people_see_who_lives_and_what_counts_most() {
-        let text = human(&loaded());
+        let text = human(&loaded(), &refused(0));
         for part in [
             "7 (layout 1)",
             "alive, seen 0.4 s ago",
@@ -240,18 +311,20 @@ mod tests {
             heartbeat_age_ns: Some(60_000_000_000),
             ..loaded()
         };
-        assert!(human(&gone).contains("gone for 60 s: steered ports are refused"));
+        assert!(human(&gone, &refused(0)).contains("gone for 60 s: steered ports are refused"));
         let none = Status {
             heartbeat_age_ns: None,
             fail_open: true,
             ..loaded()
         };
-        assert!(human(&none).contains("none: steered ports are forwarded natively"));
+        assert!(human(&none, &refused(0)).contains("none: steered ports are forwarded natively"));
     }
 
     #[test]
     fn machines_see_everything() {
-        let value = machine(&loaded());
+        let value = machine(&loaded(), &refused(5));
+        assert_eq!(value["rejected"]["remembered"], 5);
+        assert_eq!(value["rejected"]["refusals"][4]["times"], 5);
         assert_eq!(value["generation"], 7);
         assert_eq!(value["daemon"], true);
         assert_eq!(value["on_failure"], "closed");

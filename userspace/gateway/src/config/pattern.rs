@@ -84,8 +84,16 @@ fn no_url(error: NormalError) -> String {
     format!("no request has such a URL: {error}")
 }
 
-/// Who issued a certificate: the whole name, or its beginning with a `*`.
+/// Who issued a certificate: the whole name as RFC 4514 writes it, or its beginning with a `*`.
 pub(super) fn issuer(text: &str) -> Result<TextPattern, String> {
+    if !text.starts_with("re:") && !text.contains('=') {
+        is_text(text)?;
+        return Err(
+            "no issuer is written so: write \"CN=R3,O=Let's Encrypt,C=US\", its beginning as \
+             \"CN=R3,*\", or \"re:O=Let's Encrypt\""
+                .into(),
+        );
+    }
     if !text.starts_with("re:") && !text.ends_with('*') {
         is_text(text)?;
         return Ok(TextPattern::Exact(text.into()));
@@ -275,8 +283,18 @@ mod tests {
             content_type("Image/"),
             Ok(TextPattern::Prefix("image/".into()))
         );
-        assert_eq!(issuer("Some CA"), Ok(TextPattern::Exact("Some CA".into())));
-        assert_eq!(issuer("Some*"), Ok(TextPattern::Prefix("Some".into())));
+        for unlike in ["Some CA", "Some*"] {
+            let error = issuer(unlike).unwrap_err();
+            assert!(error.starts_with("no issuer is written so: "), "{error}");
+        }
+        assert_eq!(
+            issuer("CN=Some CA"),
+            Ok(TextPattern::Exact("CN=Some CA".into()))
+        );
+        assert_eq!(
+            issuer("CN=Some*"),
+            Ok(TextPattern::Prefix("CN=Some".into()))
+        );
         for wrong in ["", "*", "re:", "list:a", "re:("] {
             assert!(text(wrong).is_err() && issuer(wrong).is_err(), "{wrong}");
         }

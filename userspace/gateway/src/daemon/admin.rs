@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`, on a thread of their own.
+//! `/metrics`, `/healthz`, `/readyz` and `/api/rejected`, on a thread of their own.
 
 use std::convert::Infallible;
 use std::fs;
@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot};
@@ -24,6 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use super::export::{Sources, text};
 use crate::config::AdminListener;
+use crate::intercept::rejected::Refusal;
 
 /// Requests in flight; a scraper needs one.
 const AT_ONCE: usize = 32;
@@ -31,6 +33,25 @@ const AT_ONCE: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A worker that has had no turn for so long hangs.
 const HANGS_AFTER: u64 = 5;
+
+/// Where it is told, and forgotten, which clients refused the CA.
+pub const REJECTED: &str = "/api/rejected";
+
+/// What GET of [`REJECTED`] answers.
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Remembered {
+    /// How many refusals are remembered.
+    pub remembered: usize,
+    /// All of them, the latest first.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What DELETE of [`REJECTED`] answers.
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Forgotten {
+    /// How many refusals were remembered until then.
+    pub forgotten: usize,
+}
 
 /// The sockets on which questions are answered.
 #[derive(Debug)]
@@ -153,10 +174,28 @@ where
 }
 
 fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
+    let path = request.uri().path();
+    let forgets = path == REJECTED && request.method() == Method::DELETE;
+    if !forgets && request.method() != Method::GET && request.method() != Method::HEAD {
+        return plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered, and DELETE of /api/rejected\n",
+        );
     }
-    match request.uri().path() {
+    let rejected = &sources.shared.memory.rejected;
+    match path {
+        REJECTED if forgets => {
+            let forgotten = rejected.clear(Instant::now());
+            tracing::info!(forgotten, "forgot the clients that refused the CA");
+            json(&Forgotten { forgotten })
+        }
+        REJECTED => {
+            let refusals = rejected.all(Instant::now());
+            json(&Remembered {
+                remembered: refusals.len(),
+                refusals,
+            })
+        }
         "/metrics" => match text(sources) {
             Ok(page) => {
                 let mut response = Response::new(Full::new(page.into()));
@@ -180,7 +219,7 @@ fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Byte
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz and /readyz\n",
+            "there are /metrics, /healthz, /readyz and /api/rejected\n",
         ),
     }
 }
@@ -193,6 +232,20 @@ pub fn is_alive(sources: &Sources) -> bool {
         .workers
         .iter()
         .all(|worker| now.saturating_sub(worker.alive.load(Ordering::Relaxed)) < HANGS_AFTER)
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    let Ok(mut text) = serde_json::to_vec(value) else {
+        return plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer cannot be written\n",
+        );
+    };
+    text.push(b'\n');
+    let mut response = Response::new(Full::new(text.into()));
+    let kind = hyper::header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {

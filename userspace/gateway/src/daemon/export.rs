@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -94,6 +94,12 @@ impl Page {
                     refused.load(Ordering::Relaxed),
                 ),
             ],
+        );
+        let rejected = shared.memory.rejected.count(Instant::now());
+        self.gauge(
+            "sluice_rejected_ca_remembered",
+            "Clients and places of which it is remembered that the CA was refused.",
+            [(NONE, rejected as f64)],
         );
         self.counter(
             "sluice_access_records_lost_total",

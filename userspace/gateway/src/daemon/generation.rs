@@ -58,13 +58,15 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// The candidate that is to be the shadow cannot be read, or has mistakes.
+    /// The candidate that is to be the shadow cannot be read, or has mistakes; the CA, roots or
+    /// revocation lists cannot be used.
     pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(None).context("the shadow policy")?;
-        Self::with(number, config, shadow)
+        Self::with(number, config, shadow, Means::new(config)?)
     }
 
-    /// What a configuration says, as the generation after this one.
+    /// What a configuration says, as the generation after this one, with whose leaves, sessions and
+    /// probes it goes on where nothing changes about them.
     ///
     /// # Errors
     ///
@@ -72,13 +74,19 @@ impl Generation {
     pub fn next(&self, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
-        Self::with(self.number + 1, config, shadow)
+        let means = self.means.next(config)?;
+        Self::with(self.number + 1, config, shadow, means)
     }
 
-    fn with(number: u64, config: &Config, shadow: Option<Config>) -> anyhow::Result<Self> {
+    fn with(
+        number: u64,
+        config: &Config,
+        shadow: Option<Config>,
+        means: Means,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             number,
-            means: Means::new(config)?,
+            means,
             pages: Pages::new(config.page.clone()),
             requests: config.request,
             handshake_timeout: config.intercept.handshake_timeout,

@@ -27,7 +27,7 @@ pub struct Record<'a> {
     pub destination: SocketAddr,
     /// Who the client is, where that is known.
     pub user: Option<&'a str>,
-    /// "splice" or "block".
+    /// "splice", "intercept" or "block".
     pub verdict: &'static str,
     /// The rule that decided.
     pub rule: Option<&'a str>,
@@ -95,6 +95,10 @@ pub struct Interception {
     /// The alert by which the client refused the leaf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alert: Option<String>,
+    /// Whether it is remembered that the client refused the CA. A refusal of a leaf that is to be
+    /// refused is not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub remembered: bool,
     /// Requests that were judged.
     pub requests: u64,
 }

@@ -59,6 +59,8 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     // Asked for first: a signal from here on is an order and not the end.
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let workers = worker_count(&config);
+    // A CA or roots that cannot be used keep the gate as it is.
+    let generation = Generation::new(1, &config)?;
     // Whoever may not own the kernel side is refused before it has a listener: one that shares a
     // running daemon's address would be given some of its flows.
     let options = StartOptions {
@@ -69,7 +71,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     let sockets = listeners(&config, workers)?;
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 
-    let shared = Arc::new(shared(&config, files)?);
+    let shared = Arc::new(shared(&config, generation, files)?);
     shared.guard.set_own(own_addresses());
     let metrics: Vec<_> = (0..workers)
         .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
@@ -346,7 +348,7 @@ fn listeners(
         .collect()
 }
 
-fn shared(config: &Config, files: u64) -> anyhow::Result<Shared> {
+fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result<Shared> {
     let sinks = config
         .log
         .access
@@ -359,7 +361,6 @@ fn shared(config: &Config, files: u64) -> anyhow::Result<Shared> {
         });
     // Two sockets and, while bytes move, a pipe each way.
     let capacity = files.saturating_sub(SPARE_FILES) / 3;
-    let generation = Generation::new(1, config)?;
     Ok(Shared {
         current: Current::new(generation),
         limits: Arc::new(Limits::default()),

@@ -8,7 +8,7 @@ use serde::{
 };
 use sluice_policy::{
     Alpn, CertificateState, CertificateStates, Connect, Facts, HostError, Inner, Listener,
-    NotNegotiated, Policy, Request, Stage, Tls, TlsVersion, TlsVersions, host::canonical,
+    NotNegotiated, Policy, Request, Stage, Tls, TlsVersion, TlsVersions, host::canonical, normal,
 };
 
 use crate::config::near_miss;
@@ -324,7 +324,7 @@ pub struct Prepared<'g> {
     alpn: Option<Vec<u8>>,
     host: Option<Cow<'g, str>>,
     connect_host: Option<Cow<'g, str>>,
-    url: Option<Cow<'g, str>>,
+    url: Option<String>,
     tls: Option<Tls>,
     versions: TlsVersions,
     chosen: Option<TlsVersion>,
@@ -525,23 +525,28 @@ fn server_name<'g>(key: &'static str, name: &'g str) -> Result<Cow<'g, str>, Bad
     }
 }
 
-fn url<'g>(text: &'g str, tls: Option<Tls>, host: Option<&str>) -> Result<Cow<'g, str>, Bad> {
-    if text.contains("://") {
-        return Ok(text.into());
-    }
-    match host {
+/// The URL in its normal form, as rules see that of a request.
+fn url(text: &str, tls: Option<Tls>, host: Option<&str>) -> Result<String, Bad> {
+    let whole = match host {
+        _ if text.contains("://") => Cow::Borrowed(text),
         Some(host) if text.starts_with('/') => {
             let clear = matches!(tls, Some(Tls::Not(why)) if !why.follows_hello());
             let scheme = if clear { "http" } else { "https" };
-            Ok(format!("{scheme}://{host}{text}").into())
+            format!("{scheme}://{host}{text}").into()
         }
-        _ => Err(Bad {
-            key: "url",
-            message: format!(
-                "\"{text}\": expected a whole URL such as \"https://www.example.com/path\""
-            ),
-        }),
-    }
+        _ => {
+            return Err(Bad {
+                key: "url",
+                message: format!(
+                    "\"{text}\": expected a whole URL such as \"https://www.example.com/path\""
+                ),
+            });
+        }
+    };
+    normal::url(&whole).map_err(|error| Bad {
+        key: "url",
+        message: format!("\"{text}\": a request for it is refused with 400: {error}"),
+    })
 }
 
 /// Protocol names as a hello has them.

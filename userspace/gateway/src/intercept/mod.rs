@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use sluice_mint::{Clock as _, Minter, SystemClock};
+use sluice_mint::{Authorities, Clock as _, Minter, MinterOptions, SystemClock};
 use sluice_splice::{DialError, DialOptions, dial};
 
 use crate::config::{Ca, Config};
@@ -80,7 +80,9 @@ pub struct Means {
     /// Handshakes that are made for what they tell; with `origins`.
     pub probes: Option<Arc<Probes<Dialer>>>,
     /// How clients are met; `None` without a CA.
-    pub leaves: Option<Leaves>,
+    pub leaves: Option<Arc<Leaves>>,
+    /// The mark and the patience that probes dial with.
+    dialing: (u32, Duration),
 }
 
 /// How clients are met.
@@ -90,11 +92,13 @@ pub struct Leaves {
     pub minter: Minter,
     /// The settings of TLS.
     pub downstream: Downstream,
+    options: MinterOptions,
 }
 
 impl Leaves {
-    /// Reads the CA, and closes the process to others before.
-    fn new(ca: &Ca) -> anyhow::Result<Self> {
+    /// Reads the CA, and closes the process to others before; gives back those of `before` where
+    /// they were made of the same.
+    fn new(ca: &Ca, before: Option<&Arc<Self>>) -> anyhow::Result<Arc<Self>> {
         let hardened =
             sluice_mint::harden_process().context("cannot close the process to others")?;
         if !hardened.memory_locked {
@@ -107,11 +111,18 @@ impl Leaves {
         let authorities = ca
             .files
             .load(ca.passphrase.as_ref(), clock.unix())
-            .context("the CA")?;
-        Ok(Self {
-            minter: Minter::new(authorities, &ca.options, clock).context("the CA")?,
+            .context("[ca]")?;
+        if let Some(before) = before
+            && before.options == ca.options
+            && shown(before.minter.authorities()).eq(shown(&authorities))
+        {
+            return Ok(Arc::clone(before));
+        }
+        Ok(Arc::new(Self {
+            minter: Minter::new(authorities, &ca.options, clock).context("[ca]")?,
             downstream: Downstream::new(&Arc::new(provider()))?,
-        })
+            options: ca.options,
+        }))
     }
 
     /// The certificates of the CA, which no origin may show.
@@ -122,6 +133,16 @@ impl Leaves {
     }
 }
 
+/// Who signs from when on, by what of it clients are shown. A key fits no other certificate.
+fn shown(
+    authorities: &Authorities,
+) -> impl Iterator<Item = (Option<i64>, &CertificateDer<'static>)> {
+    authorities.chains().flat_map(|(from, chain)| {
+        let certificates = chain.certificates().iter();
+        certificates.map(move |one| (from, one.der()))
+    })
+}
+
 impl Means {
     /// What a configuration needs: nothing where no rule can ask for a certificate or a request, so
     /// that filtering by server name alone needs neither roots nor a CA.
@@ -130,31 +151,64 @@ impl Means {
     ///
     /// Roots or revocation lists that cannot be read, or a CA that cannot be used.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
+        Self::with(config, None)
+    }
+
+    /// What a configuration needs that comes after these means. All files are read anew; leaves,
+    /// sessions and probes are kept where settings and files say the same as before, since a change
+    /// of rules is no reason to sign and shake hands anew.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Means::new`].
+    pub fn next(&self, config: &Config) -> anyhow::Result<Self> {
+        Self::with(config, Some(self))
+    }
+
+    fn with(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
         let leaves = match &config.ca {
-            Some(ca) => Some(Leaves::new(ca)?),
+            Some(ca) => {
+                let before = before.and_then(|before| before.leaves.as_ref());
+                Some(Leaves::new(ca, before)?)
+            }
             None => None,
         };
+        let dialing = (config.gateway.marks.own, config.splice.connect_timeout);
         if leaves.is_none() && !config.needs_origins() {
             return Ok(Self {
                 origins: None,
                 probes: None,
                 leaves,
+                dialing,
             });
         }
         let mut settings = config.upstream.clone();
         if let Some(leaves) = &leaves {
             settings.own = leaves.own();
         }
-        let origins = Arc::new(Origins::new(&settings)?);
-        let dialer = Dialer {
-            origins: Arc::clone(&origins),
-            mark: config.gateway.marks.own,
-            timeout: config.splice.connect_timeout,
-        };
+        let mut origins = Arc::new(Origins::new(&settings).context("[upstream]")?);
+        let mut probes = None;
+        if let Some(before) = before
+            && let Some(theirs) = &before.origins
+            && theirs.is_like(&origins)
+        {
+            origins = Arc::clone(theirs);
+            probes = before.probes.clone().filter(|_| before.dialing == dialing);
+        }
+        let probes = probes.unwrap_or_else(|| {
+            let (mark, timeout) = dialing;
+            let dialer = Dialer {
+                origins: Arc::clone(&origins),
+                mark,
+                timeout,
+            };
+            Probes::new(dialer, ProbeLimits::default())
+        });
         Ok(Self {
             origins: Some(origins),
-            probes: Some(Probes::new(dialer, ProbeLimits::default())),
+            probes: Some(probes),
             leaves,
+            dialing,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Refusals that are remembered at most; the oldest goes.
 const MOST: usize = 16_384;
@@ -38,7 +38,7 @@ struct Entry {
 }
 
 /// A refusal, for people to read.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Refusal {
     /// The user, or else the address.
     pub client: String,
@@ -152,10 +152,15 @@ impl Rejected {
             .collect()
     }
 
+    /// How many are remembered.
+    pub fn count(&self, now: Instant) -> usize {
+        self.lock().count(now)
+    }
+
     /// Forgets everything; returns how much that was.
-    pub fn clear(&self) -> usize {
+    pub fn clear(&self, now: Instant) -> usize {
         let mut state = self.lock();
-        let count = state.entries.len();
+        let count = state.count(now);
         *state = State {
             next: state.next,
             ..State::default()
@@ -169,6 +174,11 @@ impl Rejected {
 }
 
 impl State {
+    fn count(&self, now: Instant) -> usize {
+        let entries = self.entries.values();
+        entries.filter(|entry| entry.until > now).count()
+    }
+
     fn forget_oldest(&mut self) {
         let Some((number, key)) = self.queue.pop_front() else {
             return;
@@ -219,7 +229,9 @@ mod tests {
         assert!(!knows(&address(1), None, place, now));
         assert!(!knows(&address(1), Some("a.example"), elsewhere, now));
         assert!(!knows(&address(1), Some("a.example"), place, now + HOUR));
-        assert_eq!(rejected.clear(), 1);
+        assert_eq!((rejected.count(now), rejected.count(now + HOUR)), (1, 0));
+        assert_eq!(rejected.clear(now), 1);
+        assert_eq!(rejected.count(now), 0);
         assert!(!knows(&address(1), Some("a.example"), place, now));
     }
 

@@ -33,10 +33,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How many TLS 1.3 tickets are kept for one client and origin.
 const TICKETS: usize = 8;
 
-/// Makes handshakes with origins, and judges them. One belongs to each generation of the policy, so
-/// that no session of an older one is resumed.
+/// Makes handshakes with origins, and judges them. Shared by generations of the policy as long as
+/// what they trust is the same ([`Origins::is_like`]); no session survives a change of that.
 #[derive(Debug)]
 pub struct Origins {
+    settings: Settings,
     /// For clients that offer both versions, and for those that offer one.
     both: ClientConfig,
     only12: ClientConfig,
@@ -180,6 +181,7 @@ impl Origins {
             Ok::<_, rustls::Error>(builder.with_client_cert_resolver(Arc::clone(&nothing) as _))
         };
         Ok(Self {
+            settings: settings.clone(),
             both: base(rustls::DEFAULT_VERSIONS)?,
             only12: base(&[&TLS12])?,
             only13: base(&[&TLS13])?,
@@ -189,6 +191,12 @@ impl Origins {
             answer_timeout: settings.answer_timeout,
             handshake_timeout: settings.handshake_timeout,
         })
+    }
+
+    /// Whether others were made by the same settings, of files with the same in them.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.trust.has_read_the_same(&other.trust)
     }
 
     /// Makes a handshake over a connection, with a ClientHello of sluice's own that offers what
@@ -404,7 +412,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What rustls offers by default, post-quantum key exchange first.
 /// The cryptography of both legs: what rustls offers by default, the post-quantum group first.
 #[must_use]
 pub fn provider() -> CryptoProvider {

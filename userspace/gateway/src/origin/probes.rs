@@ -200,7 +200,7 @@ impl Default for ProbeLimits {
 
 /// Probes origins, each once however many ask, and remembers what came out.
 ///
-/// One belongs to each generation of the policy: what an older one trusted is not remembered. Many
+/// One belongs to each [`super::Origins`]: what others trusted is not remembered. Many
 /// runtimes may share it. Whoever asks first has the probe made on its own runtime, where it
 /// goes on when the asker goes away.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
-/// How origins are met and judged. One of them belongs to each generation of the policy.
-#[derive(Clone, Debug)]
+/// How origins are met and judged.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// Whether the roots that the system trusts are trusted.
     pub system_roots: bool,

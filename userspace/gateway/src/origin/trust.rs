@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use aws_lc_rs::digest;
 use rustls::RootCertStore;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::pem::PemObject;
@@ -23,6 +24,8 @@ pub(super) struct Trust {
     pub(super) strict: WebPkiSupportedAlgorithms,
     pub(super) lenient: Vec<&'static dyn SignatureVerificationAlgorithm>,
     pub(super) crls: Vec<CertRevocationList<'static>>,
+    /// SHA-256 of the revocation lists as they were read.
+    crls_digest: [u8; 32],
     pub(super) own: Vec<CertificateDer<'static>>,
     pub(super) revocation: RevocationMode,
     pub(super) unknown: Unknown,
@@ -57,23 +60,32 @@ impl Trust {
                 .retain(|anchor| anchor.subject_public_key_info.as_ref() != key.rest());
         }
         let mut crls = Vec::new();
+        let mut digest = digest::Context::new(&digest::SHA256);
         if settings.revocation == RevocationMode::Crl {
             for path in &settings.crls {
-                crls.extend(read_crls(path)?);
+                crls.extend(read_crls(path, &mut digest)?);
             }
             if crls.is_empty() {
                 return Err(SettingsError::NoCrls);
             }
         }
+        let mut crls_digest = [0; 32];
+        crls_digest.copy_from_slice(digest.finish().as_ref());
         Ok(Self {
             anchors: roots.roots,
             strict,
             lenient: lenient(&strict),
             crls,
+            crls_digest,
             own: settings.own.clone(),
             revocation: settings.revocation,
             unknown: settings.unknown,
         })
+    }
+
+    /// Whether the same roots and revocation lists were read.
+    pub(super) fn has_read_the_same(&self, other: &Self) -> bool {
+        self.anchors == other.anchors && self.crls_digest == other.crls_digest
     }
 }
 
@@ -110,12 +122,17 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), SettingsError
     Ok(())
 }
 
-fn read_crls(path: &Path) -> Result<Vec<CertRevocationList<'static>>, SettingsError> {
+fn read_crls(
+    path: &Path,
+    digest: &mut digest::Context,
+) -> Result<Vec<CertRevocationList<'static>>, SettingsError> {
     let wrong = |what: String| SettingsError::Crl {
         path: path.to_owned(),
         what,
     };
     let bytes = read(path)?;
+    digest.update(&(bytes.len() as u64).to_be_bytes());
+    digest.update(&bytes);
     let mut lists = Vec::new();
     if bytes.first() == Some(&SEQUENCE) {
         lists.push(CertificateRevocationListDer::from(bytes));

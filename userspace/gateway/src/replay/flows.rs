@@ -432,7 +432,7 @@ impl Flow {
         }
         // Where no connection begins, the listener's kernel answers and the daemon sees nothing.
         record.known.met = met && record.is_steered();
-        record.judged = record.judge(&config.policy);
+        record.judged = record.judge(config);
         record
     }
 }

@@ -24,7 +24,7 @@ use sluice_policy::Net;
 use sluice_steer::{AddressKind, LinkType, TestBench};
 
 pub use capture::{CaptureError, is_capture};
-pub use record::{FlowRecord, Judged, Known, Side};
+pub use record::{FlowRecord, Judged, Known, Side, Will};
 pub use report::{Seen, Told, line};
 
 use crate::config::Config;

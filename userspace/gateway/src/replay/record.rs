@@ -4,10 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use sluice_abi::{Reason, Verdict};
 use sluice_peek::NotTls;
-use sluice_policy::{BlockKind, Decision, Facts, Outcome, Policy, Scratch, Stage};
+use sluice_policy::{Decision, Facts, Outcome, Policy, Scratch, Stage};
 
 use super::stream::First;
-use crate::facts::{self, Answered};
+use crate::{
+    config::Config,
+    explain::answer::rule_of,
+    facts::{self, Answered},
+};
 
 /// Who began a flow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,14 +22,69 @@ pub enum Side {
     Remote,
 }
 
+/// What becomes of a flow in the end, as far as a capture tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Will {
+    /// It is refused, with or without a page.
+    Block,
+    /// It is decrypted, or read where it is cleartext HTTP, and its requests are judged, of which a
+    /// capture tells nothing. An origin that cannot be met or verified can still end it.
+    Intercept,
+    /// That hangs on the origin's certificate, for which a handshake of sluice's own is made.
+    Probe,
+    /// It is relayed unread.
+    Splice,
+    /// That hangs on an answer of the origin's that the capture does not hold.
+    Undecided,
+    /// A warning is shown, unless the user has gone on behind it before.
+    Warn,
+}
+
+impl Will {
+    /// The word in either form of output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Intercept => "intercept",
+            Self::Probe => "probe",
+            Self::Splice => "splice",
+            Self::Undecided => "undecided",
+            Self::Warn => "warn",
+        }
+    }
+
+    /// What an outcome comes to; `readable`: whether requests of the flow can be read, and pages
+    /// shown.
+    const fn of(outcome: Outcome, readable: bool) -> Self {
+        match outcome {
+            Outcome::Allow | Outcome::Splice => Self::Splice,
+            Outcome::AllowDecrypted | Outcome::WarnDecrypted if readable => Self::Intercept,
+            Outcome::Warn if readable => Self::Warn,
+            _ => Self::Block,
+        }
+    }
+}
+
 /// What the daemon would have done.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Judged {
-    /// What becomes of the flow; `None` where that hangs on an answer of the origin's that the
-    /// capture does not hold.
-    pub outcome: Option<Outcome>,
+    /// What becomes of the flow.
+    pub will: Will,
+    /// Whether rules or defaults decided that.
+    pub decided: bool,
     /// The rule that decides; `None` for a default, and where nothing is decided.
     pub rule: Option<String>,
+}
+
+impl Judged {
+    const fn undecided(will: Will) -> Self {
+        Self {
+            will,
+            decided: false,
+            rule: None,
+        }
+    }
 }
 
 /// One flow of a capture.
@@ -142,60 +201,137 @@ impl FlowRecord {
     }
 
     /// What the daemon decides: the same policy, the same facts, no deeper than it must look.
-    pub(super) fn judge(&self, policy: &Policy) -> Option<Judged> {
+    pub(super) fn judge(&self, config: &Config) -> Option<Judged> {
+        let policy = &config.policy;
         let greeted = self.greeted(self.opened(policy)?)?;
+        let is_hello = matches!(self.first, Some(First::Hello(_)));
+        let readable = self.known.application == Some("http") || is_hello && config.ca.is_some();
         let mut scratch = Scratch::default();
-        let decide = |facts: &Facts<'_>, scratch: &mut Scratch| match policy.decide(facts, scratch)
-        {
-            Decision::Decided(decided) => Ok(Judged {
-                outcome: Some(possible(decided.outcome)),
-                rule: decided
-                    .cause
-                    .rule()
-                    .and_then(|id| policy.rule(id))
-                    .map(|rule| rule.name.to_string()),
-            }),
-            Decision::Undecided(undecided) => Err(undecided.next),
+        let mut decide = |facts: &Facts<'_>| {
+            let decision = policy.decide(facts, &mut scratch);
+            match &decision {
+                Decision::Decided(decided) => Ok(Judged {
+                    will: Will::of(decided.outcome, readable),
+                    decided: true,
+                    rule: rule_of(policy, &decision).map(str::to_owned),
+                }),
+                Decision::Undecided(undecided) => Err(undecided.next),
+            }
         };
-        let mut judged = decide(&greeted, &mut scratch);
-        if matches!(self.first, Some(First::Hello(_)))
-            && matches!(judged, Err(Some(Stage::ServerHello | Stage::Certificate)))
-        {
-            let Some(answered) = self.known.answered else {
-                // Whatever the answer would have been: where every way is a block, it is one.
-                let block = Outcome::Block(BlockKind::Alert);
-                let blocks = match policy.weigh(&greeted, &mut scratch) {
-                    Decision::Decided(decided) => possible(decided.outcome).is_block(),
-                    Decision::Undecided(undecided) => undecided
-                        .possible
-                        .iter()
-                        .all(|outcome| possible(outcome).is_block()),
-                };
-                return Some(Judged {
-                    outcome: blocks.then_some(block),
-                    rule: None,
-                });
-            };
-            let answered = facts::of_answer(greeted, answered);
-            judged = decide(&answered, &mut scratch);
+        let mut judged = decide(&greeted);
+        let mut known = greeted;
+        if is_hello && matches!(judged, Err(Some(Stage::ServerHello | Stage::Certificate))) {
+            match self.known.answered {
+                Some(answered) => {
+                    known = facts::of_answer(greeted, answered);
+                    judged = decide(&known);
+                }
+                None => judged = Ok(Judged::undecided(Will::Undecided)),
+            }
             if matches!(judged, Err(Some(Stage::Certificate))) {
-                judged = decide(&facts::without_certificate(answered), &mut scratch);
+                judged = Ok(Judged::undecided(Will::Probe));
             }
         }
-        // A flow that hangs on what cannot be known is blocked.
-        Some(judged.unwrap_or(Judged {
-            outcome: Some(Outcome::Block(BlockKind::Alert)),
-            rule: None,
-        }))
+        if let Ok(Judged {
+            will: will @ (Will::Undecided | Will::Probe),
+            ..
+        }) = &mut judged
+            // Whatever it would have been: where every way is a block, it is one.
+            && match policy.weigh(&known, &mut scratch) {
+                Decision::Decided(decided) => Will::of(decided.outcome, readable) == Will::Block,
+                Decision::Undecided(undecided) => undecided
+                    .possible
+                    .iter()
+                    .all(|outcome| Will::of(outcome, readable) == Will::Block),
+            }
+        {
+            *will = Will::Block;
+        }
+        Some(match judged {
+            Ok(judged) => judged,
+            Err(Some(Stage::Request)) if readable => Judged::undecided(Will::Intercept),
+            // A flow that hangs on what cannot be known is blocked.
+            Err(_) => Judged::undecided(Will::Block),
+        })
     }
 }
 
-/// What an outcome comes to, as long as nothing is decrypted and no page is shown.
-const fn possible(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted => {
-            Outcome::Block(BlockKind::Alert)
+#[cfg(test)]
+mod tests {
+    use sluice_peek::{FirstReader, Peek};
+    use sluice_policy::Tls;
+
+    use super::*;
+
+    /// A ClientHello for www.example.com.
+    const HELLO: &[u8] = include_bytes!("../../../../tests/fuzz/seeds/client_hello/tls13");
+    const CA: &str = "[ca]\ncertificate = \"/ca.pem\"\nkey = \"/ca.key\"\n";
+
+    fn flow(first: First, answered: Option<Tls>) -> FlowRecord {
+        let is_http = matches!(first, First::NotTls(_));
+        FlowRecord {
+            protocol: 6,
+            src: [10, 0, 0, 1].into(),
+            sport: Some(5000),
+            dst: [192, 0, 2, 1].into(),
+            dport: Some(443),
+            initiator: Side::Client,
+            packets: 4,
+            kernel: Some((Verdict::Steer, Reason::Steered)),
+            first: Some(first),
+            known: Known {
+                began: Duration::ZERO,
+                met: true,
+                application: is_http.then_some("http"),
+                http_host: None,
+                answered: answered.map(|tls| Answered { tls, version: None }),
+            },
+            judged: None,
         }
-        outcome => outcome,
+    }
+
+    fn hello(answered: Option<Tls>) -> FlowRecord {
+        let mut reader = FirstReader::new(65_536);
+        let Peek::Hello(hello) = reader.advance(HELLO) else {
+            unreachable!("the seed is a hello");
+        };
+        flow(First::Hello(Box::new(hello)), answered)
+    }
+
+    #[test]
+    fn what_becomes_of_a_flow_is_told_as_far_as_a_capture_shows() {
+        let http = || flow(First::NotTls(NotTls::NotTls), None);
+        let rule = |body: &str| format!("[[rule]]\nname = \"r\"\n{body}\n");
+        let inspect = rule("action = \"inspect\"");
+        let warn = rule("action = { warn = \"1h\" }");
+        let path = rule("when = { path = \"/a\" }\naction = \"block\"");
+        let invalid = rule("when = { certificate = \"invalid\" }\naction = \"block\"");
+        let negotiated = || hello(Some(Tls::Negotiated));
+        let allow = "[policy]\ndefault = \"allow\"\ndefault_unidentified = \"allow\"\n";
+        let by = |word| (word, Some("r"));
+        for (case, config, flow, expected) in [
+            (1, [CA, &inspect], negotiated(), by("intercept")),
+            (2, ["", &inspect], negotiated(), by("block")),
+            (3, ["", &inspect], http(), by("intercept")),
+            (4, [CA, &warn], negotiated(), by("warn")),
+            (5, ["", &warn], negotiated(), by("block")),
+            (6, ["", &warn], http(), by("warn")),
+            (7, [CA, &path], negotiated(), ("intercept", None)),
+            (8, ["", &path], negotiated(), ("block", None)),
+            (9, ["", &path], http(), ("intercept", None)),
+            (10, ["", &invalid], negotiated(), ("probe", None)),
+            (11, ["", &invalid], hello(None), ("undecided", None)),
+            (12, ["", &invalid], http(), ("splice", None)),
+        ] {
+            let text = format!("[gateway]\nlan = [\"lan0\"]\n{allow}{}", config.concat());
+            let config = Config::parse(&text, "test").unwrap();
+            let judged = flow.judge(&config).unwrap();
+            let found = (judged.will.name(), judged.rule.as_deref());
+            assert_eq!(found, expected, "case {case}");
+        }
+        // Where every way is a block, no certificate has to be known.
+        let text = format!("[gateway]\nlan = [\"lan0\"]\n[policy]\ndefault = \"block\"\n{invalid}");
+        let config = Config::parse(&text, "test").unwrap();
+        assert_eq!(negotiated().judge(&config).unwrap().will, Will::Block);
     }
 }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 use sluice_peek::NotTls;
-use sluice_policy::Outcome;
 use sluice_programs::parse::protocol;
 
 use super::{
@@ -83,7 +82,7 @@ impl<'a> Told<'a> {
             kernel: flow.kernel.map(|(verdict, _)| verdict.name()),
             reason: flow.kernel.map(|(_, reason)| reason.name()),
             tls: flow.first.as_ref().map(tls),
-            verdict: judged.map(|judged| verdict(judged.outcome)),
+            verdict: judged.map(|judged| judged.will.name()),
             rule: judged.and_then(|judged| judged.rule.as_deref()),
         }
     }
@@ -150,14 +149,6 @@ fn name(number: u8) -> String {
     }
 }
 
-const fn verdict(outcome: Option<Outcome>) -> &'static str {
-    match outcome {
-        None => "undecided",
-        Some(Outcome::Allow | Outcome::Splice) => "splice",
-        Some(_) => "block",
-    }
-}
-
 /// The flow as one line of text: protocol, ends, packets, what the kernel said, what the client
 /// sent first, what the daemon would have decided.
 #[must_use]
@@ -173,15 +164,17 @@ pub fn line(flow: &FlowRecord) -> String {
     };
     let first = flow.first.as_ref().map(described).unwrap_or_default();
     let judged = match &flow.judged {
-        Some(judged) if judged.outcome.is_none() => verdict(None).to_owned(),
         Some(Judged {
-            outcome,
+            will,
             rule: Some(rule),
-        }) => format!("{} by \"{rule}\"", verdict(*outcome)),
+            ..
+        }) => format!("{} by \"{rule}\"", will.name()),
         Some(Judged {
-            outcome,
+            will,
+            decided: true,
             rule: None,
-        }) => format!("{} by default", verdict(*outcome)),
+        }) => format!("{} by default", will.name()),
+        Some(Judged { will, .. }) => will.name().to_owned(),
         None => String::new(),
     };
     let proto = name(flow.protocol);

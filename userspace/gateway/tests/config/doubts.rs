@@ -62,9 +62,9 @@ fn openings_and_doubts_are_told() {
             "group \"nobody\" has no members: nobody is in it",
             "group \"nobody\" is used by no rule",
             "rule \"second\" is never reached: \"first\" before it decides wherever it would hold",
-            "rule \"first\" blocks with a page, which needs a CA: without one the client gets an \
-             alert",
-            "a default blocks with a page, which needs a CA: it is an alert instead",
+            "rule \"first\" blocks with a page, which TLS needs a CA for: without one the client gets \
+             an alert",
+            "a default blocks with a page, which TLS needs a CA for: it is an alert instead",
             "`quic = \"pass\"` lets every client bypass every TLS rule by using QUIC",
             "`pass_udp` names UDP 443, which `quic` decides: to let all of it out, write an \
              [[egress.rule]]",
@@ -86,28 +86,25 @@ fn doubts(rest: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_this_version_cannot_know_is_told() {
+fn what_a_rule_cannot_know_is_told() {
     let rule = |body: &str| format!("[[rule]]\nname = \"r\"\n{body}\n");
-    let reach = |stage: &str, outcome: &str| {
-        let lacks = if stage == "request" {
-            "which cannot be reached without a CA"
-        } else {
-            "which this version cannot reach"
-        };
-        format!("rule \"r\" needs the {stage} stage, {lacks}: {outcome}")
+    let reach = |outcome: &str| {
+        format!(
+            "rule \"r\" needs the request stage, which TLS flows do not reach without a CA: \
+             {outcome}"
+        )
     };
-    let hang = "flows that hang on it are blocked as stage-unavailable";
-    let unless = format!("{hang} unless a rule names certificate = \"unavailable\"");
+    let hang = "those that hang on it are blocked as stage-unavailable";
     let forces = "rule \"r\" forces decryption of every flow that no earlier rule settles, and no CA \
                   is configured";
     for (body, expected) in [
         (
             "when = { certificate = \"expired\" }\naction = \"block\"",
-            vec![reach("certificate", &unless)],
+            vec![],
         ),
         (
             "when = { tls = { reason = \"not-negotiated\", proof = \"probe\" } }\naction = \"block\"",
-            vec![reach("certificate", &unless)],
+            vec![],
         ),
         (
             "when = { certificate = \"unavailable\" }\naction = \"block\"",
@@ -116,7 +113,7 @@ fn what_this_version_cannot_know_is_told() {
         (
             "when = { url.path = \"/upload\" }\nunless = { user = \"alice\" }\naction = \"block\"",
             vec![
-                reach("request", hang),
+                reach(hang),
                 forces.into(),
                 "\"alice\" is known only once somebody authenticates: no [[user]] gives them an \
                  address"
@@ -125,16 +122,16 @@ fn what_this_version_cannot_know_is_told() {
         ),
         (
             "when = { url.path = \"/upload\", host = \"a.example\" }\naction = \"block\"",
-            vec![reach("request", hang)],
+            vec![reach(hang)],
         ),
         (
             "when = { method = \"POST\" }\naction = { tag = \"post\" }",
-            vec![reach("request", "it never holds")],
+            vec![reach("it holds for none of them")],
         ),
         (
             "action = \"inspect\"",
             vec![
-                "rule \"r\" decrypts, which needs a CA: without one flows that it holds for are \
+                "rule \"r\" decrypts, which needs a CA: without one TLS flows that it holds for are \
                  blocked as stage-unavailable"
                     .into(),
             ],
@@ -142,8 +139,8 @@ fn what_this_version_cannot_know_is_told() {
         (
             "action = { warn = \"1h\" }",
             vec![
-                "rule \"r\" shows a warning, which needs a CA: without one flows that it holds \
-                 for are blocked as stage-unavailable"
+                "rule \"r\" shows a warning, which TLS needs a CA for: without one TLS flows that it \
+                 holds for are blocked as stage-unavailable"
                     .into(),
             ],
         ),
@@ -170,7 +167,7 @@ fn what_this_version_cannot_know_is_told() {
         (
             "when = { host = \"a.example\", inner = \"gopher\" }\naction = \"block\"",
             vec![
-                reach("request", hang),
+                reach(hang),
                 "application \"gopher\" is none that first bytes are known to show: those are \
                  \"bittorrent\", \"http\", \"rdp\", \"skype\", \"smtp\", \"ssh\", \"xmpp\""
                     .into(),
@@ -178,11 +175,11 @@ fn what_this_version_cannot_know_is_told() {
         ),
         (
             "when = { inner = { absent = true } }\naction = \"block\"",
-            vec![reach("request", hang), forces.into()],
+            vec![reach(hang), forces.into()],
         ),
         (
             "when = { tls = \"negotiated\", not = { inner = \"http\" } }\naction = \"block\"",
-            vec![reach("request", hang), forces.into()],
+            vec![reach(hang), forces.into()],
         ),
         (
             "when = { connect-port = \"443\", listener = \"proxy\" }\naction = \"block\"",
@@ -204,7 +201,6 @@ fn with_a_ca_nothing_is_said_to_need_one() {
         "action = \"inspect\"",
         "action = { warn = \"1h\" }",
         "action = { block = \"page\" }",
-        "when = { method = \"POST\" }\naction = { tag = \"post\" }",
         "when = { url.path = \"/upload\", host = \"a.example\" }\naction = \"block\"",
     ] {
         let rule = format!("[[rule]]\nname = \"r\"\n{body}\n");
@@ -223,6 +219,69 @@ fn with_a_ca_nothing_is_said_to_need_one() {
     let page = "[policy]\ndefault = \"block\"\nblock = \"page\"\n";
     assert_eq!(doubts(page).len(), 1);
     assert_eq!(doubts(&format!("{page}{ca}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_ca_that_nothing_needs_is_told() {
+    let ca = "[ca]\ncertificate = \"/etc/sluice/ca.pem\"\nkey = \"/etc/sluice/ca.key\"\n";
+    let unneeded = "[ca] is configured and nothing needs it: no rule decrypts, asks about requests \
+                    or shows a page";
+    for body in [
+        "action = \"splice\"",
+        "when = { certificate = \"invalid\" }\naction = \"block\"",
+        "when = { method = \"POST\" }\naction = { tag = \"post\" }",
+    ] {
+        let rule = format!("{ca}[[rule]]\nname = \"r\"\n{body}\n");
+        assert_eq!(doubts(&rule), [unneeded], "{body}");
+    }
+}
+
+#[test]
+fn conditions_that_other_sections_narrow_are_told() {
+    let rule = |body: &str| format!("[[rule]]\nname = \"r\"\n{body}\naction = \"block\"\n");
+    let off = "rule \"r\" asks about revocation, of which `revocation = \"off\"` in [upstream] finds \
+               out nothing: the condition never holds";
+    let accepted = "rule \"r\" asks for `revocation-unknown`, which `revocation_unknown = \"accept\"` \
+                    in [upstream] takes for valid: the condition holds only where a certificate \
+                    demands a stapled answer and comes without one";
+    let upstream = |settings: &str| format!("[upstream]\n{settings}\n");
+    let revoked = "when = { certificate = \"revoked\" }";
+    let unknown = "unless = { certificate = \"revocation-unknown\" }";
+    for (settings, body, expected) in [
+        ("revocation = \"off\"", revoked, vec![off]),
+        ("revocation = \"off\"", unknown, vec![off]),
+        ("revocation = \"staple\"", revoked, vec![]),
+        ("revocation = \"staple\"", unknown, vec![accepted]),
+        ("revocation_unknown = \"refuse\"", unknown, vec![]),
+        (
+            "revocation = \"off\"",
+            "when = { certificate = \"invalid\" }",
+            vec![],
+        ),
+        (
+            "revocation = \"off\"",
+            "when = { not = { certificate = [\"revoked\", \"revocation-unknown\"] } }",
+            vec![off],
+        ),
+    ] {
+        let text = upstream(settings) + &rule(body);
+        assert_eq!(doubts(&text), expected, "{settings} {body}");
+    }
+
+    let ca = "[ca]\ncertificate = \"/etc/sluice/ca.pem\"\nkey = \"/etc/sluice/ca.key\"\n";
+    let cleartext = "rule \"r\" asks about cleartext requests, and `http` in [steer] names no port: \
+                     only those on a port of `tls` are read";
+    for body in [
+        "when = { host = \"a.example\", inspected = false }",
+        "when = { host = \"a.example\", url = \"http://a.example/\" }",
+    ] {
+        let text = ca.to_owned() + &rule(body);
+        assert_eq!(doubts(&text), [cleartext], "{body}");
+        assert!(doubts(&format!("[steer]\nhttp = [\"80\"]\n{text}")).is_empty());
+    }
+    let both =
+        "when = { host = \"a.example\", url = [\"http://a.example/\", \"https://a.example/\"] }";
+    assert!(doubts(&(ca.to_owned() + &rule(both))).is_empty());
 }
 
 #[test]

@@ -79,8 +79,8 @@ const CONDITIONS: &[(&str, &str)] = &[
          self-signed | unknown-critical-extension | untrusted | ... and 2 more",
     ),
     (
-        "issuer = [\"Some CA\", \"Other*\", \"re:^X\", { absent = true }]",
-        "issuer = Some CA | Other* | re:^X | absent",
+        "issuer = [\"CN=Some CA,C=DE\", \"CN=Other*\", \"re:^X\", { absent = true }]",
+        "issuer = CN=Some CA,C=DE | CN=Other* | re:^X | absent",
     ),
     ("client-certificate = true", "client-certificate = true"),
     (

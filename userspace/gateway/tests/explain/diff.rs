@@ -117,7 +117,8 @@ fn flows_that_were_seen_are_decided_by_both() {
     );
     let record = r#"{"time":"2026-03-02T10:00:00.000Z","client":"10.0.0.1:1024","destination":"[2001:db8::1]:443","user":null,"verdict":"splice","rule":"banks","tls":"hello","sni":"bank.example","alpn":["h2"],"ja4":null,"ech":false,"tags":[],"end":"closed"}"#;
     let facts = r#"{"host":"news.example","tls":"hello","stage":"hello"}"#;
-    let flows = format!("{record}\n{facts}\n");
+    let request = r#"{"time":"2026-03-02T10:00:00.000Z","client":"10.0.0.1:1024","destination":"[2001:db8::1]:443","user":null,"method":"GET","url":"https://bank.example/","verdict":"allow"}"#;
+    let flows = format!("{record}\n{request}\n{facts}\n");
     let arguments = [
         "diff",
         old.to_str().unwrap(),

@@ -205,3 +205,39 @@ fn a_capture_that_is_not_there_is_told_once() {
     );
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_url_is_explained_in_its_normal_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("x.toml");
+    let rule = "when = { url = \"https://mail.example/upload\" }\naction = \"block\"";
+    std::fs::write(
+        &config,
+        format!("[gateway]\nlan = [\"lan0\"]\n[policy]\ndefault = \"allow\"\n[[rule]]\nname = \"uploads\"\n{rule}\n"),
+    )
+    .unwrap();
+    let config = config.to_str().unwrap();
+    for url in [
+        "https://mail.example/upload/1",
+        "HTTPS://Mail.EXAMPLE.:443/a/../%75pload",
+    ] {
+        let output = sluice(&["explain", "--config", config, "--url", url, "--json"], "");
+        let answer: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        assert_eq!(answer["rule"], "uploads", "{url}: {answer}");
+    }
+    let output = sluice(
+        &[
+            "explain",
+            "--config",
+            config,
+            "--url",
+            "https://mail.example/a%00",
+        ],
+        "",
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let wanted =
+        "sluice: --url: \"https://mail.example/a%00\": a request for it is refused with 400: ";
+    assert!(error.starts_with(wanted), "{error}");
+}

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,6 +28,7 @@ use sluice_gateway::daemon::guard::Guard;
 use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
+use sluice_gateway::daemon::reload::load;
 use sluice_gateway::daemon::worker::{Shared, Worker};
 use sluice_gateway::intercept::Memory;
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
@@ -166,7 +166,9 @@ impl Default for Origin {
 
 /// The lab.
 pub(crate) struct Lab {
-    folder: tempfile::TempDir,
+    /// Where `sluice.toml`, `root.pem`, `ca.pem` and `ca.key` are.
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) config: Config,
     pub(crate) pki: Arc<Pki>,
     /// The gateway's certificate.
     pub(crate) ca: CertificateDer<'static>,
@@ -214,7 +216,6 @@ impl Lab {
             .create(&NewAuthority::default(), None, Existing::Keep, now)
             .unwrap();
         let ca = chain.signing().der().clone();
-        let shown = |path: PathBuf| path.display().to_string();
         let mut roots = vec!["root.pem".to_owned()];
         for root in &origin.roots {
             let name = format!("root{}.der", roots.len());
@@ -223,9 +224,9 @@ impl Lab {
         }
         let upstream = &origin.upstream;
         let ca_section = format!(
-            "[ca]\ncertificate = \"{}\"\nkey = \"{}\"",
-            shown(path("ca.pem")),
-            shown(path("ca.key")),
+            "[ca]\ncertificate = {:?}\nkey = {:?}",
+            path("ca.pem"),
+            path("ca.key"),
         );
         let text = format!(
             "[gateway]\nlan = [\"lan0\"]\n\
@@ -251,6 +252,7 @@ impl Lab {
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
             folder,
+            config,
             pki,
             ca,
             shared,
@@ -268,6 +270,14 @@ impl Lab {
         lab
     }
 
+    /// Reads the configuration again and puts it into force, as the daemon does.
+    pub(crate) fn reload(&mut self) -> anyhow::Result<()> {
+        let file = self.folder.path().join("sluice.toml");
+        let loaded = load(&file, &self.config, &self.shared)?;
+        self.config = loaded.put_in_force(&self.shared, |_| Ok::<_, Infallible>(1))?;
+        Ok(())
+    }
+
     fn start_origin(&mut self, origin: &Origin) {
         let (leaf, key) = self.pki.leaf(&origin.names, |params| {
             if origin.expired {
@@ -275,10 +285,9 @@ impl Lab {
                 params.not_after = rcgen::date_time_ymd(2021, 1, 1);
             }
         });
-        let (leaf, key) = if origin.is_ours {
-            self.of_ours()
-        } else {
-            (leaf, key)
+        let (leaf, key) = match origin.is_ours {
+            true => self.of_ours(),
+            false => (leaf, key),
         };
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let mut config = ServerConfig::builder_with_provider(provider.into())

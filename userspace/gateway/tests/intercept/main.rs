@@ -18,6 +18,7 @@ mod part;
 #[path = "../origin/pki.rs"]
 mod pki;
 mod probes;
+mod reload;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/served.rs"]
 mod served;
@@ -205,6 +206,7 @@ fn a_refused_leaf_is_remembered_and_a_rule_decides_the_next_attempt() {
     let (flows, _) = lab.end();
     assert_eq!(flows[0]["end"], "client-rejected-ca");
     assert_eq!(flows[0]["interception"]["alert"], "unknown_ca");
+    assert_eq!(flows[0]["interception"]["remembered"], true);
     assert_eq!(flows[0]["decrypted"], false);
     assert_eq!(flows[1]["verdict"], "splice");
     assert_eq!(flows[1]["tls"], "client-rejected-ca");

@@ -1,14 +1,18 @@
-//! Rules that are valid and perhaps not meant, or ask for more than this version can know.
+//! Rules that are valid and perhaps not meant, or ask for more than the configuration lets them
+//! know.
 
 use std::collections::BTreeSet;
 
 use sluice_policy::{
-    Action, BlockKind, CertificateState, Condition, DefaultAction, NotNegotiated, Stage, TlsStates,
-    compile::FlatRule, kernel::Refused, lint,
+    Action, BlockKind, CertificateState, Condition, DefaultAction, NotNegotiated, Stage,
+    TextPattern, TlsStates, UrlItem, compile::FlatRule, kernel::Refused, lint,
 };
 
 use super::{super::Config, every_condition, overlaps, quoted, unused};
-use crate::config::pattern::{APPLICATIONS, INNER};
+use crate::{
+    config::pattern::{APPLICATIONS, INNER},
+    origin::{RevocationMode, Unknown},
+};
 
 /// Doubts about the rules, and about what they refer to.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
@@ -19,8 +23,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         .collect();
     found.extend(unused::unused(set));
     found.extend(overlaps::overlaps(set));
+    let mut ca_is_needed = false;
     for rule in set.flat().unwrap_or_default() {
-        found.extend(out_of_reach(&rule, config.ca.is_some()));
+        if config.ca.is_none() {
+            found.extend(out_of_reach(&rule));
+        }
+        found.extend(narrowed(config, &rule));
+        ca_is_needed |= needs_ca(&rule);
         if forces_decryption(&rule) {
             found.push(format!(
                 "rule \"{}\" forces decryption of every flow that no earlier rule settles{}",
@@ -43,7 +52,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let page = DefaultAction::Block(BlockKind::Page);
     let shows = set.defaults.identified == page || set.defaults.unidentified == page;
     if shows && config.ca.is_none() {
-        found.push("a default blocks with a page, which needs a CA: it is an alert instead".into());
+        found.push(
+            "a default blocks with a page, which TLS needs a CA for: it is an alert instead".into(),
+        );
+    }
+    if config.ca.is_some() && !ca_is_needed && !shows {
+        found.push(
+            "[ca] is configured and nothing needs it: no rule decrypts, asks about requests or \
+             shows a page"
+                .into(),
+        );
     }
     if let Refused::ByDaemon(overflow) = config.refused {
         found.push(format!(
@@ -55,74 +73,138 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     found
 }
 
-/// What a rule needs that this configuration or this version does not have, and what becomes of
-/// flows then. With a CA requests can be reached.
-fn out_of_reach(rule: &FlatRule<'_>, has_ca: bool) -> Vec<String> {
+/// What a rule needs that a configuration without a CA does not have, and what becomes of flows
+/// then. Certificates are shown by handshakes of sluice's own, and cleartext requests are read,
+/// without one.
+fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
     let name = &rule.rule.name;
     let mut found = Vec::new();
     match rule.action {
-        _ if has_ca => {}
         Action::Block(BlockKind::Page) => found.push(format!(
-            "rule \"{name}\" blocks with a page, which needs a CA: without one the client gets an \
-             alert"
+            "rule \"{name}\" blocks with a page, which TLS needs a CA for: without one the client \
+             gets an alert"
         )),
         Action::Inspect => found.push(format!(
-            "rule \"{name}\" decrypts, which needs a CA: without one flows that it holds for are \
+            "rule \"{name}\" decrypts, which needs a CA: without one TLS flows that it holds for are \
              blocked as stage-unavailable"
         )),
         Action::Warn(_) => found.push(format!(
-            "rule \"{name}\" shows a warning, which needs a CA: without one flows that it holds for \
-             are blocked as stage-unavailable"
+            "rule \"{name}\" shows a warning, which TLS needs a CA for: without one TLS flows that \
+             it holds for are blocked as stage-unavailable"
         )),
         _ => {}
     }
-    let conditions: Vec<_> = rule.when().chain(rule.unless()).collect();
-    let asks = |stage| conditions.iter().any(|condition| asks(condition, stage));
-    let only_note = matches!(rule.action, Action::NoLog | Action::Tag(_));
-    for (stage, lacks, otherwise) in [
-        (
-            Stage::Certificate,
-            "which this version cannot reach",
-            " unless a rule names certificate = \"unavailable\"",
-        ),
-        (Stage::Request, "which cannot be reached without a CA", ""),
-    ] {
-        if !asks(stage) || stage == Stage::Request && has_ca {
-            continue;
-        }
-        let outcome = if only_note {
-            "it never holds".into()
+    let mut conditions = rule.when().chain(rule.unless());
+    if conditions.any(|condition| asks(condition, Stage::Request)) {
+        let outcome = if only_notes(rule) {
+            "it holds for none of them"
         } else {
-            format!("flows that hang on it are blocked as stage-unavailable{otherwise}")
+            "those that hang on it are blocked as stage-unavailable"
         };
         found.push(format!(
-            "rule \"{name}\" needs the {stage} stage, {lacks}: {outcome}"
+            "rule \"{name}\" needs the request stage, which TLS flows do not reach without a CA: \
+             {outcome}"
         ));
     }
     found
 }
 
-/// Whether a condition, or one inside it, rests on what a stage tells. That a certificate is not
-/// to be had needs no certificate.
+/// Whether the rule says nothing but what is to be recorded.
+const fn only_notes(rule: &FlatRule<'_>) -> bool {
+    matches!(rule.action, Action::NoLog | Action::Tag(_))
+}
+
+/// Whether a rule can have a flow decrypted, or a page shown.
+fn needs_ca(rule: &FlatRule<'_>) -> bool {
+    let mut conditions = rule.when().chain(rule.unless());
+    match rule.action {
+        Action::Block(BlockKind::Page) | Action::Inspect | Action::Warn(_) => true,
+        _ => !only_notes(rule) && conditions.any(|condition| asks(condition, Stage::Request)),
+    }
+}
+
+/// Conditions of a rule that hold for less than they say, by the other sections of the
+/// configuration.
+fn narrowed(config: &Config, rule: &FlatRule<'_>) -> Vec<String> {
+    let name = &rule.rule.name;
+    let upstream = &config.upstream;
+    let mut found = BTreeSet::new();
+    let mut look = |condition: &Condition| match condition {
+        Condition::Certificate(states) => {
+            let all = |among: &[CertificateState]| {
+                !states.is_empty() && states.iter().all(|state| among.contains(&state))
+            };
+            use CertificateState::{RevocationUnknown, Revoked};
+            if upstream.revocation == RevocationMode::Off && all(&[Revoked, RevocationUnknown]) {
+                found.insert(format!(
+                    "rule \"{name}\" asks about revocation, of which `revocation = \"off\"` in \
+                     [upstream] finds out nothing: the condition never holds"
+                ));
+            } else if upstream.unknown == Unknown::Accept && all(&[RevocationUnknown]) {
+                found.insert(format!(
+                    "rule \"{name}\" asks for `revocation-unknown`, which `revocation_unknown = \
+                     \"accept\"` in [upstream] takes for valid: the condition holds only where a \
+                     certificate demands a stapled answer and comes without one"
+                ));
+            }
+        }
+        Condition::Inspected(false) => {
+            found.insert(cleartext(name));
+        }
+        Condition::Url(items) if !items.is_empty() && items.iter().all(is_cleartext) => {
+            found.insert(cleartext(name));
+        }
+        _ => {}
+    };
+    for condition in rule.when().chain(rule.unless()) {
+        visit(condition, &mut look);
+    }
+    if !config.steer.ports.http.is_empty() {
+        found.remove(&cleartext(name));
+    }
+    found.into_iter().collect()
+}
+
+fn cleartext(name: &str) -> String {
+    format!(
+        "rule \"{name}\" asks about cleartext requests, and `http` in [steer] names no port: only \
+         those on a port of `tls` are read"
+    )
+}
+
+fn is_cleartext(item: &UrlItem) -> bool {
+    match item {
+        UrlItem::Pattern(TextPattern::Exact(text) | TextPattern::Prefix(text)) => {
+            text.starts_with("http://")
+        }
+        UrlItem::Pattern(TextPattern::Regex(_)) | UrlItem::List(_) => false,
+    }
+}
+
+fn visit(condition: &Condition, with: &mut dyn FnMut(&Condition)) {
+    with(condition);
+    if let Condition::Not(inner) = condition {
+        inner.iter().for_each(|condition| visit(condition, with));
+    }
+}
+
+/// Whether a condition, or one inside it, rests on what a stage tells.
 fn asks(condition: &Condition, stage: Stage) -> bool {
     match condition {
         Condition::Not(inner) => inner.iter().any(|condition| asks(condition, stage)),
-        Condition::Certificate(states) if states.contains(CertificateState::Unavailable) => false,
-        Condition::Tls(states) => states.reasons().any(|reason| reason.stage() == stage),
         _ => condition.fact().is_some_and(|fact| fact.stage() == stage),
     }
 }
 
 /// Whether nothing but what decrypting shows tells of a TLS flow whether the rule holds.
 fn forces_decryption(rule: &FlatRule<'_>) -> bool {
-    let matters = !matches!(rule.action, Action::NoLog | Action::Tag(_));
     let asks_requests = |condition: &Condition| asks(condition, Stage::Request);
     let narrows = |condition: &Condition| {
         !asks_requests(condition)
             && !matches!(condition, Condition::Tls(states) if states.negotiated)
     };
     let mut conditions = rule.when().chain(rule.unless());
-    matters && conditions.any(asks_requests) && !rule.when().any(narrows)
+    !only_notes(rule) && conditions.any(asks_requests) && !rule.when().any(narrows)
 }
 
 fn believes_the_client(rule: &FlatRule<'_>) -> bool {

@@ -372,6 +372,7 @@ impl Flow<'_> {
             .metrics
             .rejected_leaves
             .fetch_add(1, Ordering::Relaxed);
+        self.decrypted_mut().told.remembered = true;
         Reason::ClientRejectedCa
     }
 

@@ -5,8 +5,8 @@ use std::{net::IpAddr, path::Path};
 
 use sluice_gateway::config::Config;
 use sluice_policy::{
-    CertificateState, CertificateStates, Connect, Decision, Facts, Inner, Listener, NotNegotiated,
-    Request, Scratch, Stage, Tls,
+    CertificateState, CertificateStates, Connect, Decision, Facts, Listener, NotNegotiated,
+    Scratch, Stage, Tls,
 };
 
 /// The client of a flow of which nothing else is said.
@@ -21,6 +21,8 @@ enum Promise {
     /// Outcomes, and the stage that tells more; none: it is blocked as stage-unavailable.
     Undecided(&'static [&'static str], Option<Stage>),
 }
+
+mod decrypted;
 
 use Promise::{Decided, Undecided};
 
@@ -274,169 +276,6 @@ fn sni_only() {
 }
 
 #[test]
-fn banking_is_never_decrypted() {
-    const BANKS: &str = "banking is never decrypted";
-    const COUNCIL: &str = "nor is what the works council does";
-    let council = address("10.20.6.1");
-    let mail = hello(CLIENT, Some("mail.example"));
-    let request = |method, url| {
-        let mut facts = certified(mail, CertificateState::Valid);
-        facts.stage = Stage::Request;
-        facts.request = Request {
-            method: Some(method),
-            url: Some(url),
-            ..Request::NONE
-        };
-        facts
-    };
-    let recipe = Recipe::load("banking-never-decrypted.toml");
-    recipe.promises(&[
-        (
-            "a bank",
-            hello(CLIENT, Some("bank.example")),
-            Decided("splice", Some(BANKS)),
-        ),
-        (
-            "a name below a bank's",
-            hello(CLIENT, Some("WWW.bank.example.")),
-            Decided("splice", Some(BANKS)),
-        ),
-        (
-            "a name that only ends like a bank's",
-            hello(CLIENT, Some("notabank.example")),
-            Decided("allow", None),
-        ),
-        (
-            "a name below one that is listed alone",
-            hello(CLIENT, Some("www.online.creditunion.example")),
-            Decided("allow", None),
-        ),
-        (
-            "whatever the works council opens, by address",
-            opened(council),
-            Decided("splice", Some(COUNCIL)),
-        ),
-        (
-            "webmail of the works council, by user",
-            as_user(mail, "alice"),
-            Decided("splice", Some(COUNCIL)),
-        ),
-        (
-            "webmail",
-            mail,
-            Undecided(&["allow-decrypted", "block-page"], Some(Stage::Request)),
-        ),
-        (
-            "a message that is read",
-            request("GET", "https://mail.example/inbox"),
-            Decided("allow-decrypted", None),
-        ),
-        (
-            "a file that is sent",
-            request("POST", "https://mail.example/upload/1"),
-            Decided("block-page", Some("no uploads to webmail")),
-        ),
-    ]);
-}
-
-#[test]
-fn tunnels_inside_tls_are_not_let_through() {
-    const TUNNELS: &str = "tunnels inside TLS are not let through";
-    let decrypted = |inner| {
-        let share = hello(CLIENT, Some("share.example"));
-        let mut facts = certified(share, CertificateState::Valid);
-        facts.stage = Stage::Request;
-        facts.request.inner = Some(inner);
-        facts
-    };
-    let mut upload = decrypted(Inner::Http);
-    upload.request.method = Some("PUT");
-    Recipe::load("no-tunnels.toml").promises(&[
-        (
-            "a bank",
-            hello(CLIENT, Some("bank.example")),
-            Decided("splice", Some("banking is never decrypted")),
-        ),
-        (
-            "anything else that is TLS",
-            answered(hello(CLIENT, Some("share.example")), Tls::Negotiated),
-            Undecided(
-                &["allow", "block-page", "block-reset"],
-                Some(Stage::Request),
-            ),
-        ),
-        ("the web", decrypted(Inner::Http), Decided("allow", None)),
-        (
-            "a socket of the web",
-            decrypted(Inner::WebSocket),
-            Decided("allow", None),
-        ),
-        (
-            "an upload",
-            upload,
-            Decided("block-page", Some("no uploads")),
-        ),
-        (
-            "a tunnel that is recognised",
-            decrypted(Inner::Application("ssh")),
-            Decided("block-reset", Some(TUNNELS)),
-        ),
-        (
-            "one that is not",
-            decrypted(Inner::Unrecognised),
-            Decided("block-reset", Some(TUNNELS)),
-        ),
-    ]);
-}
-
-#[test]
-fn invalid_certificates() {
-    use CertificateState::{Expired, NameMismatch, SelfSigned, Unavailable, Untrusted, Valid};
-    const BLOCK: &str = "invalid certificates, except for the group";
-    let news = hello(CLIENT, Some("news.example"));
-    let exempt = hello(address("2001:db8:6::1"), Some("news.example"));
-    let bad = |state| {
-        (
-            "an invalid certificate",
-            certified(news, state),
-            Decided("block-page", Some(BLOCK)),
-        )
-    };
-    Recipe::load("invalid-certificates.toml").promises(&[
-        (
-            "before the certificate is known",
-            answered(news, Tls::Negotiated),
-            Undecided(&["allow", "block-page"], Some(Stage::Certificate)),
-        ),
-        (
-            "a valid one",
-            certified(news, Valid),
-            Decided("allow", None),
-        ),
-        bad(Expired),
-        bad(NameMismatch),
-        bad(SelfSigned),
-        bad(Untrusted),
-        (
-            "one that is not to be had",
-            certified(news, Unavailable),
-            Undecided(&["allow", "block-page"], None),
-        ),
-        ("the group, by address", exempt, Decided("allow", None)),
-        (
-            "the group, by user",
-            as_user(news, "qa"),
-            Decided("allow", None),
-        ),
-        (
-            "what is not TLS has no certificate",
-            foreign(CLIENT, NotNegotiated::NotTls, None),
-            Decided("block-alert", None),
-        ),
-    ]);
-}
-
-#[test]
 fn unknown_software() {
     const ABSENT: &str = "unknown software may not tunnel";
     const UNWANTED: &str = "nor may what is not wanted";
@@ -553,7 +392,7 @@ fn bare_ip() {
 
 #[test]
 fn a_certificate_that_is_not_to_be_had_can_be_let_through() {
-    let example = include_str!("../examples/invalid-certificates.toml");
+    let example = include_str!("../../examples/invalid-certificates.toml");
     let text = example.replace("enabled = false\n", "");
     let config = Config::parse(&text, "enabled").unwrap_or_else(|error| panic!("{error}"));
     let news = hello(CLIENT, Some("news.example"));
@@ -579,7 +418,7 @@ fn a_certificate_that_is_not_to_be_had_can_be_let_through() {
 
 #[test]
 fn the_reference_names_every_example_and_each_says_what_for() {
-    let reference = include_str!("../../policy/README.md");
+    let reference = include_str!("../../../policy/README.md");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{error}"));
     let mut found = 0;
@@ -593,5 +432,5 @@ fn the_reference_names_every_example_and_each_says_what_for() {
             found += 1;
         }
     }
-    assert_eq!(found, 9);
+    assert_eq!(found, 10);
 }
