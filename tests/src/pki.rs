@@ -73,9 +73,25 @@ impl Pki {
         names: &[&str],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Arc<ServerConfig> {
+        self.server_like(names, versions, |_| {})
+    }
+
+    /// The same, with a certificate that `change` makes what it should be.
+    ///
+    /// # Panics
+    ///
+    /// When a name cannot be in a certificate.
+    #[must_use]
+    pub fn server_like(
+        &self,
+        names: &[&str],
+        versions: &[&'static SupportedProtocolVersion],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Arc<ServerConfig> {
         let key = KeyPair::generate().expect("a key of the default kind");
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let params = CertificateParams::new(names).expect("names that a certificate can hold");
+        let mut params = CertificateParams::new(names).expect("names that a certificate can hold");
+        change(&mut params);
         let leaf = params
             .signed_by(&key, &self.issuer)
             .expect("a certificate for the server");

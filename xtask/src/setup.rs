@@ -4,6 +4,7 @@
 //! `target/tools`, so that nothing of the user's own is replaced.
 
 mod debian;
+mod python;
 mod rust;
 
 use anyhow::{Result, bail};
@@ -64,6 +65,31 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "python3",
+        package: "python3",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "chromium",
+        package: "chromium",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "chromedriver",
+        package: "chromium-driver",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "certutil",
+        package: "libnss3-tools",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "testssl",
+        package: "testssl.sh",
+        needed_for: For::Test,
+    },
+    Program {
         name: "nft",
         package: "nftables",
         needed_for: For::Test,
@@ -114,6 +140,7 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
         if repo::find("promtool").is_none() {
             debian::unpack_promtool()?;
         }
+        python::install_sslyze()?;
     }
     if purposes.contains(&For::Lint) {
         rust::components(&["rustfmt", "clippy"])?;

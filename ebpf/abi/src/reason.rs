@@ -223,6 +223,8 @@ reasons! {
     UntrueName = 109, "untrue-name";
     /// The addresses of the server name could not be found.
     UnresolvedName = 110, "unresolved-name";
+    /// The client was shown what is wrong with the origin's certificate, and did not go on.
+    CertificateInvalid = 111, "certificate-invalid";
 }
 
 impl Reason {

@@ -9,13 +9,20 @@
     reason = "a helper that cannot go on ends its test, with a backtrace"
 )]
 
+mod browser;
+mod certificates;
+mod clients;
 mod craft;
 mod devices;
 mod doctor;
+mod driver;
 mod exchange;
 mod gate;
+mod grade;
 mod handover;
 mod hellos;
+mod inspected;
+mod intercept;
 mod leaks;
 mod observe;
 mod ordinary;
@@ -33,3 +40,4 @@ mod steering;
 mod support;
 mod tap;
 mod tools;
+mod web;

@@ -1,9 +1,7 @@
 //! What can be seen of it: metrics, health, records, status.
 
 use std::{
-    env,
     fs::File,
-    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -16,25 +14,13 @@ use sluice_tests::{
 
 use crate::{
     exchange::{Then, echoed, hear, say},
-    support::{OPEN, PATIENCE, connect, eventually, recipe, said, status},
+    support::{OPEN, PATIENCE, connect, eventually, recipe, said, status, tool},
 };
-
-/// `promtool`, from the path or from where `cargo xtask setup` puts it.
-fn promtool() -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let own = env::current_exe().unwrap();
-    let tools = own.ancestors().map(|dir| dir.join("tools").join("bin"));
-    env::split_paths(&path)
-        .chain(tools)
-        .map(|dir| dir.join("promtool"))
-        .find(|file| file.is_file())
-        .expect("promtool is missing: `cargo xtask setup` installs it")
-}
 
 fn checked(lab: &Lab, text: &str) {
     let file = lab.dir().join("metrics");
     std::fs::write(&file, text).unwrap();
-    let mut command = Command::new(promtool());
+    let mut command = Command::new(tool("promtool"));
     command
         .args(["check", "metrics"])
         .stdin(Stdio::from(File::open(&file).unwrap()));

@@ -1,7 +1,9 @@
 //! Configurations, and waiting for what is to come true.
 
 use std::{
+    env,
     net::{IpAddr, SocketAddr, TcpStream},
+    path::PathBuf,
     process::{Command, Output},
     thread,
     time::{Duration, Instant},
@@ -71,6 +73,18 @@ pub(crate) fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr]
         .map(|text| String::from_utf8_lossy(text))
         .concat()
+}
+
+/// A program, from the path or from where `cargo xtask setup` puts it.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let own = env::current_exe().unwrap();
+    let tools = own.ancestors().map(|dir| dir.join("tools").join("bin"));
+    env::split_paths(&path)
+        .chain(tools)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing: `cargo xtask setup` installs it"))
 }
 
 /// Runs `sluice VERB --config ...` with the lab's configuration and expects it to succeed.

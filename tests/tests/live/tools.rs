@@ -86,7 +86,8 @@ pub(crate) fn openssl(lab: &Lab, to: SocketAddr, ca: &Path, version: &str) -> St
     said(&lab.client().output(&mut openssl))
 }
 
-fn bracketed(address: IpAddr) -> String {
+/// An address as it stands before a port.
+pub(crate) fn bracketed(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),

@@ -89,6 +89,9 @@ pub struct Interception {
     /// SHA-256 of the certificate that the origin showed, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// What is wrong with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<&'static str>,
     /// The alert by which the client refused the leaf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alert: Option<String>,

@@ -443,11 +443,18 @@ impl Chain<'_> {
             true => ExpirationPolicy::Enforce,
             false => ExpirationPolicy::Ignore,
         };
-        let options = builder
-            .with_status_policy(missing)
-            .with_expiration_policy(expired)
-            .build();
-        match self.verify(at, Some(options)) {
+        let verified = |missing, expired| {
+            let options = builder
+                .with_status_policy(missing)
+                .with_expiration_policy(expired);
+            self.verify(at, Some(options.build()))
+        };
+        // What one list revokes is revoked, also where the next is missing or out of date.
+        let known = verified(UnknownStatusPolicy::Allow, ExpirationPolicy::Ignore);
+        if let Err(Error::CertRevoked) = known {
+            return Revocation::Revoked;
+        }
+        match verified(missing, expired) {
             Ok(_) => Revocation::Good,
             Err(Error::CertRevoked) => Revocation::Revoked,
             Err(_) => Revocation::Unknown,

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,12 +13,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::http::response::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rcgen::KeyPair;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use serde_json::Value;
 use sluice_gateway::config::Config;
 use sluice_gateway::daemon::flow::{Arrived, serve};
@@ -37,10 +36,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::{Notify, oneshot};
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::pki::Pki;
+use crate::authority::Pki;
+pub(crate) use crate::client::{Client, request, shown};
+use crate::part::Part;
+use crate::pki;
 
 /// Whom most clients ask for.
 pub(crate) const NAME: &str = "origin.example";
@@ -79,6 +81,12 @@ pub(crate) type Pipe = Box<dyn Duplex>;
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Script = Arc<dyn Fn(Pipe, Arc<AtomicUsize>) -> Task + Send + Sync>;
 
+/// Valid for a month around the present.
+pub(crate) fn lasting(draft: pki::Draft) -> pki::Draft {
+    let now = jiff::Timestamp::now().as_second();
+    draft.valid(now - 15 * pki::DAY, now + 15 * pki::DAY)
+}
+
 /// What an origin is like.
 pub(crate) struct Origin {
     pub(crate) names: Vec<&'static str>,
@@ -87,6 +95,16 @@ pub(crate) struct Origin {
     pub(crate) expired: bool,
     /// In the clear.
     pub(crate) plain: bool,
+    /// A part of what it should say, in place of all that.
+    pub(crate) part: Option<&'static Part>,
+    /// How it makes handshakes, in place of what is said above.
+    pub(crate) served: Option<Arc<ServerConfig>>,
+    /// Its chain is issued by the gateway's own CA.
+    pub(crate) is_ours: bool,
+    /// More that the gateway trusts.
+    pub(crate) roots: Vec<CertificateDer<'static>>,
+    /// More of the gateway's `[upstream]`.
+    pub(crate) upstream: String,
     /// What it does with a connection; without it, it answers with what it was asked. The number is
     /// that of the requests that it has seen.
     pub(crate) script: Option<Script>,
@@ -130,6 +148,11 @@ impl Default for Origin {
             alpn: vec![b"h2", b"http/1.1"],
             expired: false,
             plain: false,
+            part: None,
+            served: None,
+            is_ours: false,
+            roots: Vec::new(),
+            upstream: String::new(),
             script: None,
         }
     }
@@ -164,6 +187,15 @@ impl Lab {
 
     /// A gateway with these rules before an origin.
     pub(crate) fn before(origin: &Origin, rules: &str) -> Self {
+        Self::build(origin, rules, true)
+    }
+
+    /// The same, which has no CA.
+    pub(crate) fn without_ca(origin: &Origin, rules: &str) -> Self {
+        Self::build(origin, rules, false)
+    }
+
+    fn build(origin: &Origin, rules: &str, has_ca: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pki = Arc::new(Pki::new("origins"));
         let path = |name: &str| folder.path().join(name);
@@ -178,13 +210,22 @@ impl Lab {
             .create(&NewAuthority::default(), None, Existing::Keep, now)
             .unwrap();
         let ca = chain.signing().der().clone();
-        let shown = |path: PathBuf| path.display().to_string();
+        let mut roots = vec!["root.pem".to_owned()];
+        for root in &origin.roots {
+            let name = format!("root{}.der", roots.len());
+            std::fs::write(path(&name), root).unwrap();
+            roots.push(name);
+        }
+        let ca_section = format!(
+            "[ca]\ncertificate = {:?}\nkey = {:?}",
+            path("ca.pem"),
+            path("ca.key"),
+        );
         let text = format!(
             "[gateway]\nlan = [\"lan0\"]\n\
-             [upstream]\nsystem_roots = false\nroots = [\"root.pem\"]\n\
-             [ca]\ncertificate = \"{}\"\nkey = \"{}\"\n{rules}",
-            shown(path("ca.pem")),
-            shown(path("ca.key")),
+             [upstream]\nsystem_roots = false\nroots = {roots:?}\n{}\n{}\n{rules}",
+            origin.upstream,
+            if has_ca { &ca_section } else { "" },
         );
         std::fs::write(path("sluice.toml"), text).unwrap();
         let config = Config::load(&path("sluice.toml")).unwrap_or_else(|error| panic!("{error}"));
@@ -220,6 +261,10 @@ impl Lab {
                 params.not_after = rcgen::date_time_ymd(2021, 1, 1);
             }
         });
+        let (leaf, key) = match origin.is_ours {
+            true => self.of_ours(),
+            false => (leaf, key),
+        };
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let mut config = ServerConfig::builder_with_provider(provider.into())
             .with_protocol_versions(&origin.versions)
@@ -228,10 +273,15 @@ impl Lab {
             .with_single_cert(vec![leaf], key)
             .unwrap();
         config.alpn_protocols = origin.alpn.iter().map(|name| name.to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let config = match &origin.served {
+            Some(served) => Arc::clone(served),
+            None => Arc::new(config),
+        };
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
         let (listener, stopped) = self.listen();
         self.origin = listener.local_addr().unwrap();
-        let (plain, requests) = (origin.plain, Arc::clone(&self.requests));
+        let (plain, part) = (origin.plain, origin.part);
+        let requests = Arc::clone(&self.requests);
         let script = origin.script.clone();
         self.threads.push(std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -241,8 +291,11 @@ impl Lab {
                     loop {
                         let (stream, _) = listener.accept().await.unwrap();
                         let (acceptor, requests) = (acceptor.clone(), Arc::clone(&requests));
-                        let script = script.clone();
+                        let (script, config) = (script.clone(), Arc::clone(&config));
                         tokio::spawn(async move {
+                            if let Some(part) = part {
+                                return part.say(config, stream).await;
+                            }
                             let mut h2 = false;
                             let pipe: Pipe = if plain {
                                 Box::new(stream)
@@ -265,6 +318,18 @@ impl Lab {
                 }
             });
         }));
+    }
+
+    /// A leaf as who stole the gateway's key could make it.
+    fn of_ours(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let text = std::fs::read_to_string(self.folder.path().join("ca.key")).unwrap();
+        let (_, ca) = X509Certificate::from_der(&self.ca).unwrap();
+        let key = pki::key();
+        let draft = lasting(pki::Draft::leaf(ca.subject().as_raw(), &key));
+        (
+            draft.sign(&KeyPair::from_pem(&text).unwrap()),
+            pki::private(&key),
+        )
     }
 
     fn start_gateway(&mut self) {
@@ -453,119 +518,4 @@ where
         let builder = hyper::server::conn::http1::Builder::new();
         let _ = builder.serve_connection(io, service).await;
     }
-}
-
-/// How a client connects.
-#[derive(Clone)]
-pub(crate) struct Client {
-    pub(crate) config: ClientConfig,
-    pub(crate) name: &'static str,
-    from: [u8; 4],
-}
-
-impl Client {
-    pub(crate) fn trusting(root: &CertificateDer<'static>) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(root.clone()).unwrap();
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let config = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self {
-            config,
-            name: NAME,
-            from: [127, 0, 0, 1],
-        }
-    }
-
-    pub(crate) fn offering(mut self, alpn: &[&[u8]]) -> Self {
-        self.config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        self
-    }
-
-    pub(crate) fn asking_for(mut self, name: &'static str) -> Self {
-        self.name = name;
-        self
-    }
-
-    /// From another address of this machine.
-    pub(crate) fn from(mut self, address: [u8; 4]) -> Self {
-        self.from = address;
-        self
-    }
-
-    /// Makes a handshake.
-    pub(crate) async fn connect(&self, lab: &Lab) -> io::Result<TlsStream<TcpStream>> {
-        let stream = lab.tcp(self.from).await?;
-        let name = ServerName::try_from(self.name).unwrap();
-        TlsConnector::from(Arc::new(self.config.clone()))
-            .connect(name, stream)
-            .await
-    }
-
-    /// Makes a handshake and one request by the protocol that was agreed on.
-    pub(crate) async fn get(&self, lab: &Lab, path: &str) -> io::Result<Answer> {
-        let stream = self.connect(lab).await?;
-        Ok(Answer::to(stream, request(lab, self.name, path)).await)
-    }
-}
-
-/// A GET for a path of a name, as a browser sends it.
-pub(crate) fn request(lab: &Lab, name: &str, path: &str) -> Request<Full<Bytes>> {
-    let site = format!("{name}:{}", lab.origin.port());
-    Request::builder()
-        .uri(format!("https://{site}{path}"))
-        .header("host", site)
-        .header("accept", "text/html,*/*;q=0.8")
-        .body(Full::default())
-        .unwrap()
-}
-
-/// An answer, whole.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) parts: Parts,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn status(&self) -> u16 {
-        self.parts.status.as_u16()
-    }
-
-    pub(crate) async fn to(stream: TlsStream<TcpStream>, request: Request<Full<Bytes>>) -> Self {
-        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let io = TokioIo::new(stream);
-        let answer = if h2 {
-            let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-            let (mut sender, connection) = builder.handshake(io).await.unwrap();
-            tokio::spawn(connection);
-            sender.send_request(request).await
-        } else {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-            tokio::spawn(connection);
-            let (mut parts, body) = request.into_parts();
-            parts.uri = parts
-                .uri
-                .path_and_query()
-                .unwrap()
-                .as_str()
-                .parse()
-                .unwrap();
-            sender.send_request(Request::from_parts(parts, body)).await
-        };
-        let (parts, body) = answer.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Self {
-            parts,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
-    }
-}
-
-/// The certificate that a client was shown.
-pub(crate) fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
-    stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }

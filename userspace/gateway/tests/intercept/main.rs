@@ -8,17 +8,30 @@
 )]
 
 mod answers;
+mod authority;
+mod client;
+mod d;
+mod deadlines;
 mod ends;
 mod frames;
 mod h2;
+mod handshakes;
 mod identity;
 mod inner;
 mod judged;
 mod lab;
+mod pages;
+mod part;
+#[expect(dead_code, reason = "some of it is for the tests of origins alone")]
+#[path = "../origin/pki.rs"]
 mod pki;
+mod probes;
 mod raw;
 mod reload;
 mod requests;
+#[expect(dead_code, reason = "some of it is for the tests of origins alone")]
+#[path = "../origin/served.rs"]
+mod served;
 mod streams;
 mod truth;
 

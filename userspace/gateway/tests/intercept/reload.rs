@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::authority::Pki;
 use crate::lab::{INSPECT, Lab, shown};
-use crate::pki::Pki;
 
 /// The serial number of the leaf that a client is shown.
 fn serial(lab: &Lab) -> Vec<u8> {

@@ -215,7 +215,7 @@ impl Authority {
             serial: vec![1],
             issuer: issuer.to_vec(),
             subject: subject.to_vec(),
-            validity: (NOW - 1000 * DAY, NOW + 1000 * DAY),
+            validity: (NOW - 4000 * DAY, NOW + 4000 * DAY),
             key: key.subject_public_key_info(),
             extensions: vec![authority_constraints(None)],
         }

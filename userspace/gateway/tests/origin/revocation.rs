@@ -223,6 +223,18 @@ async fn d4_lists_say_it() {
             UNKNOWN,
         ),
         ("none of the root", (&[8], old, new), None, UNKNOWN),
+        (
+            "revoked, and none of the root",
+            (&[7], old, new),
+            None,
+            REVOKED_FOUND,
+        ),
+        (
+            "revoked, and out of date",
+            (&[7], old - DAY, old),
+            Some((&[], old, new)),
+            REVOKED_FOUND,
+        ),
     ] {
         let mut world = World::new(RevocationMode::Crl, Unknown::Refuse);
         let (serials, this, next) = issuers;

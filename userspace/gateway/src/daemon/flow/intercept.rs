@@ -11,10 +11,7 @@ use rustls::pki_types::UnixTime;
 use sluice_abi::Reason;
 use sluice_mint::{Leaf, LeafName, LeafRequest, OriginCertificate};
 use sluice_peek::foreign;
-use sluice_policy::{
-    Authority, BlockKind, CertificateState, CertificateStates, NotNegotiated, Outcome, Scheme,
-    Stage, Tls, TlsVersion,
-};
+use sluice_policy::{Authority, BlockKind, NotNegotiated, Outcome, Scheme, Stage, Tls, TlsVersion};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -134,6 +131,15 @@ impl Flow<'_> {
                 Certified::of_failure(failure, asked)
             }
         };
+        let shown = match &met {
+            Ok(met) => Some(&met.report.certificate),
+            Err(failure) => failure.certificate.as_deref(),
+        };
+        if let Some(shown) = shown {
+            let told = &mut self.decrypted_mut().told;
+            told.origin = shown.leaf.as_ref().map(|leaf| hex(&leaf.fingerprint));
+            told.faults = shown.faults.iter().map(Fault::name).collect();
+        }
         let failed = certified.is_none();
         self.learn().certified = Some(Box::new(certified.unwrap_or_else(Certified::unavailable)));
         let outcome = match was_decided {
@@ -181,13 +187,7 @@ impl Flow<'_> {
                 .without_leaf(client, "its certificate cannot be decoded")
                 .await;
         };
-        let fingerprint = met
-            .report
-            .certificate
-            .leaf
-            .as_ref()
-            .map(|leaf| leaf.fingerprint);
-        self.decrypted_mut().told.origin = fingerprint.map(|bytes| hex(&bytes));
+        let is_valid = met.report.is_valid();
         let leaf = match self.leaf(leaves, origin) {
             Ok(leaf) => leaf,
             Err(why) => return self.without_leaf(client, &why).await,
@@ -195,7 +195,13 @@ impl Flow<'_> {
         let alpn = met.report.negotiated.alpn.clone();
         let version = met.report.negotiated.tls_version();
         let accepted = self
-            .accept(leaves, client, bytes, &leaf, (version, alpn.as_deref()))
+            .accept(
+                leaves,
+                client,
+                bytes,
+                (&leaf, is_valid),
+                (version, alpn.as_deref()),
+            )
             .await;
         let mut stream = match accepted {
             Ok(stream) => stream,
@@ -250,7 +256,13 @@ impl Flow<'_> {
             .find(|name| READABLE.contains(name))
             .map(<[u8]>::to_vec);
         let accepted = self
-            .accept(leaves, client, bytes, &leaf, (None, alpn.as_deref()))
+            .accept(
+                leaves,
+                client,
+                bytes,
+                (&leaf, true),
+                (None, alpn.as_deref()),
+            )
             .await;
         match accepted {
             Ok(stream) => {
@@ -290,13 +302,13 @@ impl Flow<'_> {
         self.settle(client, Bytes::new(), judgement).await
     }
 
-    /// Makes the handshake with the client.
+    /// Makes the handshake with the client, by a leaf that is as valid as what it stands for.
     async fn accept(
         &mut self,
         leaves: &Leaves,
         client: Leg,
         bytes: Bytes,
-        leaf: &Leaf,
+        (leaf, is_valid): (&Leaf, bool),
         (version, alpn): (Option<TlsVersion>, Option<&[u8]>),
     ) -> Result<tokio_rustls::server::TlsStream<Rewind>, Reason> {
         let shown = leaf.fingerprint.0;
@@ -332,36 +344,35 @@ impl Flow<'_> {
                 self.decrypted_mut().done = true;
                 Ok(stream)
             }
-            Ok(Err(error)) => Err(self.note_refusal(&error)),
+            Ok(Err(error)) => Err(self.note_refusal(&error, is_valid)),
             Err(_) => Err(Reason::ClientHandshakeTimeout),
         }
     }
 
     /// Remembers that the client refused a leaf that it should have accepted.
-    fn note_refusal(&mut self, error: &std::io::Error) -> Reason {
+    fn note_refusal(&mut self, error: &std::io::Error, is_valid: bool) -> Reason {
         let Refusal::Leaf(alert) = Refusal::of(error) else {
             tracing::debug!(%error, client = %self.known.client, "the client's handshake failed");
             return Reason::ClientHandshakeFailed;
         };
         let alert = alert.map(alert_name);
+        self.decrypted_mut().told.alert.clone_from(&alert);
         // Whoever refuses what is to be refused has not refused the CA.
-        let seen = self.known.certified.as_ref();
-        let valid = CertificateStates::of([CertificateState::Valid]);
-        if seen.is_none_or(|seen| seen.states == valid) {
-            self.worker.shared.memory.rejected.note(
-                self.who(),
-                self.known.sni(),
-                self.known.destination,
-                alert.as_deref(),
-                (Instant::now(), self.generation.rejected_ttl),
-            );
-            self.worker
-                .metrics
-                .rejected_leaves
-                .fetch_add(1, Ordering::Relaxed);
-            self.decrypted_mut().told.remembered = true;
+        if !is_valid {
+            return Reason::CertificateInvalid;
         }
-        self.decrypted_mut().told.alert = alert;
+        self.worker.shared.memory.rejected.note(
+            self.who(),
+            self.known.sni(),
+            self.known.destination,
+            alert.as_deref(),
+            (Instant::now(), self.generation.rejected_ttl),
+        );
+        self.worker
+            .metrics
+            .rejected_leaves
+            .fetch_add(1, Ordering::Relaxed);
+        self.decrypted_mut().told.remembered = true;
         Reason::ClientRejectedCa
     }
 

@@ -1,0 +1,106 @@
+//! A lab whose gateway has a CA, and whose origins have an authority that the gateway trusts.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::Value;
+use sluice_tests::{lab::Lab, pki::Pki, sluice::Sluice};
+
+use crate::support::{eventually, said};
+
+/// What is looked into, what never is, and what is blocked.
+pub(crate) const RULES: &str = r#"
+[policy]
+default = "allow"
+
+[[rule]]
+name = "pinned"
+when = { tls = "client-rejected-ca" }
+action = "splice"
+[[rule]]
+name = "never"
+when = { host = "bank.example" }
+action = "splice"
+[[rule]]
+name = "look into it"
+when = { host = "news.example" }
+action = "inspect"
+[[rule]]
+name = "no secrets"
+when = { path = "/secret" }
+action = { block = "page", message = "Ask <the help desk>." }
+"#;
+
+/// The lab, with the daemon on its gateway.
+pub(crate) struct Inspected {
+    pub(crate) sluice: Sluice,
+    pub(crate) lab: Lab,
+    pub(crate) pki: Pki,
+    /// The gateway's CA as clients get it.
+    pub(crate) ca: PathBuf,
+    /// The authority of the origins.
+    pub(crate) roots: PathBuf,
+}
+
+impl Inspected {
+    pub(crate) fn new(rules: &str) -> Self {
+        let (lab, pki) = (Lab::new(), Pki::new());
+        let state = lab.dir().join("state");
+        fs::create_dir_all(&state).unwrap();
+        let path = |name: &str| state.join(name).display().to_string();
+        let (certificate, key, exported) = (path("ca.pem"), path("ca.key"), path("clients.pem"));
+        let place = ["--certificate", &certificate, "--key", &key];
+        run(
+            &lab,
+            &["ca", "init", "--common-name", "sluice lab CA"],
+            &place,
+        );
+        run(&lab, &["ca", "export", "--out", &exported], &place);
+        let config = with_roots(&lab, &pki, rules)
+            + &format!("\n[ca]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
+        let sluice = lab.run_sluice(&config);
+        Self {
+            sluice,
+            ca: exported.into(),
+            roots: lab.dir().join("roots.pem"),
+            lab,
+            pki,
+        }
+    }
+
+    /// Waits until an access record fits, and returns it.
+    #[track_caller]
+    pub(crate) fn record(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        eventually(what, || {
+            found = records(&self.sluice).into_iter().find(&fits);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+}
+
+/// A configuration that trusts the authority of the origins, and no other.
+pub(crate) fn with_roots(lab: &Lab, pki: &Pki, rules: &str) -> String {
+    let roots = lab.dir().join("roots.pem");
+    fs::write(&roots, pki.pem()).unwrap();
+    format!(
+        "{rules}\n[upstream]\nsystem_roots = false\nroots = [\"{}\"]\n",
+        roots.display()
+    )
+}
+
+/// The access records of flows and requests so far.
+pub(crate) fn records(sluice: &Sluice) -> Vec<Value> {
+    let log = sluice.log();
+    let lines = log.lines().filter(|line| line.starts_with('{'));
+    // The last line may be half written.
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+#[track_caller]
+fn run(lab: &Lab, verb: &[&str], place: &[&str]) {
+    let output = lab.sluice(&[verb, place].concat());
+    assert!(output.status.success(), "{verb:?}: {}", said(&output));
+}
