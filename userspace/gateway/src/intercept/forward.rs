@@ -10,7 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
-use super::serve::{HEADER_BYTES, HEADERS};
+use super::gather::Gather;
+use super::serve::{BUFFER, HEADER_BYTES, HEADERS};
 
 /// Runs what HTTP/2 does beside its requests on the worker's own thread.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Gather::new(stream));
         let sender = if is_h2 {
             let (sender, connection) = http2::Builder::new(Here)
                 .timer(TokioTimer::new())
@@ -66,6 +67,7 @@ impl Upstream {
             let (sender, connection) = http1::Builder::new()
                 .preserve_header_case(true)
                 .max_headers(HEADERS)
+                .max_buf_size(BUFFER)
                 .handshake(io)
                 .await?;
             let _goes_on_alone = tokio::task::spawn_local(async move {

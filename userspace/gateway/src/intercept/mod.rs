@@ -13,6 +13,7 @@
 pub mod client;
 mod exchange;
 mod forward;
+mod gather;
 pub mod rejected;
 pub mod rewind;
 mod serve;

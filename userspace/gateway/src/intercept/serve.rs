@@ -12,11 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Exchange;
 use super::forward::Here;
+use super::gather::Gather;
 
 /// Header fields of a request or an answer.
 pub(super) const HEADERS: usize = 256;
 /// Bytes of all header fields together.
 pub(super) const HEADER_BYTES: u32 = 64 << 10;
+/// Bytes of HTTP/1.1 that are read at once; more than the head of a request may take.
+pub(super) const BUFFER: usize = 2 * HEADER_BYTES as usize;
 /// Time for a request's head; on a connection that is kept, from the first byte of the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests of one HTTP/2 connection at a time.
@@ -35,7 +38,7 @@ where
 {
     let served = async {
         let service = service_fn(|request| Rc::clone(&exchange).answer(request));
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Gather::new(stream));
         let over = exchange.over.notified();
         let ended = if is_h2 {
             let mut builder = http2::Builder::new(Here);
@@ -63,7 +66,7 @@ where
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_headers(HEADERS)
-                .max_buf_size(2 * HEADER_BYTES as usize)
+                .max_buf_size(BUFFER)
                 .preserve_header_case(true)
                 .half_close(true);
             let connection = builder.serve_connection(io, service).with_upgrades();

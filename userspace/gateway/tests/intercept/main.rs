@@ -11,7 +11,9 @@ mod lab;
 
 use std::sync::atomic::Ordering;
 
-use lab::{INSPECT, Lab, NAME, Origin, shown};
+use http_body_util::Full;
+use hyper::Method;
+use lab::{Answer, INSPECT, Lab, NAME, Origin, request, shown};
 use rustls::version::TLS12;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -46,6 +48,26 @@ fn requests_pass_by_the_protocol_that_both_sides_speak() {
     assert_eq!(requests[0]["url"], format!("https://{NAME}:{port}/b?c=d"));
     assert_eq!(requests[0]["status"], 200);
     assert_eq!(requests[0]["decrypted"], true);
+}
+
+#[test]
+fn large_bodies_arrive_whole_in_both_directions() {
+    let lab = Lab::new(INSPECT);
+    let mut body: String = (0..400_000).map(|line| format!("{line:07}\n")).collect();
+    // Ends within a record and within whatever is read at once.
+    body.push_str("the end");
+    for offer in [BOTH.as_slice(), &[b"http/1.1"]] {
+        let client = lab.trusting_gateway().offering(offer);
+        let mut request = request(&lab, NAME, "/").map(|_| Full::from(body.clone()));
+        *request.method_mut() = Method::POST;
+        let answer = lab.run(async {
+            let stream = client.connect(&lab).await.unwrap();
+            Answer::to(stream, request).await
+        });
+        assert_eq!(answer.status(), 200);
+        let (_, echoed) = answer.body.split_at(answer.body.len() - body.len());
+        assert!(echoed == body);
+    }
 }
 
 #[test]
