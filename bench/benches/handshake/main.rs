@@ -10,6 +10,8 @@
     reason = "a contender that cannot be made leaves nothing to compare"
 )]
 
+mod bare;
+
 use std::{
     env, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -20,11 +22,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use bare::Bare;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::time::{ClockId, clock_gettime};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
+    ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion,
     client::Resumption,
     crypto::{
         CryptoProvider,
@@ -342,56 +344,6 @@ fn thread_time() -> Duration {
         time.tv_sec.try_into().unwrap_or(0),
         time.tv_nsec.try_into().unwrap_or(0),
     )
-}
-
-/// Ends of handshakes in memory.
-struct Bare {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-}
-
-impl Bare {
-    /// Makes a handshake, its tickets included: what it took the server, and the client.
-    fn shake(&self) -> (Duration, Duration) {
-        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
-        let begin = thread_time();
-        let name = server_name("www.origin.example".to_owned());
-        let mut client = ClientConnection::new(Arc::clone(&self.client), name).expect("a client");
-        let mut clients = thread_time() - begin;
-        let begin = thread_time();
-        let mut server = ServerConnection::new(Arc::clone(&self.server)).expect("a server");
-        let mut servers = thread_time() - begin;
-        loop {
-            let begin = thread_time();
-            turn(&mut client, &mut to_client, &mut to_server);
-            let middle = thread_time();
-            clients += middle - begin;
-            if to_server.is_empty() {
-                break;
-            }
-            turn(&mut server, &mut to_server, &mut to_client);
-            servers += thread_time() - middle;
-        }
-        assert!(!client.is_handshaking() && !server.is_handshaking());
-        (servers, clients)
-    }
-}
-
-/// Takes what has come, and says what is to be said.
-fn turn<D>(
-    connection: &mut impl std::ops::DerefMut<Target = rustls::ConnectionCommon<D>>,
-    come: &mut Vec<u8>,
-    said: &mut Vec<u8>,
-) {
-    let mut bytes = come.as_slice();
-    while !bytes.is_empty() {
-        connection.read_tls(&mut bytes).expect("bytes");
-        connection.process_new_packets().expect("a handshake");
-    }
-    come.clear();
-    while connection.wants_write() {
-        connection.write_tls(said).expect("room");
-    }
 }
 
 /// What is measured, and what it took in each round.
