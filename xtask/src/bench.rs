@@ -86,6 +86,8 @@ pub(crate) fn guard(more: &[String]) -> Result<()> {
         "sluice-guard",
         "--bench",
         "icount",
+        "--bench",
+        "mint",
         "--",
     ];
     repo::run(repo::cargo(&bench).args(more))

@@ -30,7 +30,8 @@ struct Cli {
     /// Length of one measurement in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN.
+    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN; for the ways direct and intercept tlsbulkN,
+    /// tlsN, tlsnamesN, tlssetup.
     #[arg(
         long,
         value_delimiter = ',',

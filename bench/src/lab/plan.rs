@@ -20,6 +20,8 @@ pub enum Way {
     Sluice,
     /// HAProxy, splicing whatever can be, before an origin it is told; the client dials it.
     Haproxy,
+    /// Steered to sluice, decrypted on both sides; compared with plain forwarding of TLS.
+    Intercept,
 }
 
 impl fmt::Display for Way {
@@ -29,6 +31,7 @@ impl fmt::Display for Way {
             Self::Passed => "passed",
             Self::Sluice => "sluice",
             Self::Haproxy => "haproxy",
+            Self::Intercept => "intercept",
         })
     }
 }
@@ -46,6 +49,14 @@ pub enum Case {
     Setup,
     /// So many flows that say nothing.
     Idle(usize),
+    /// So many downloads over TLS at once.
+    TlsBulk(usize),
+    /// New TLS connections, so many at once.
+    TlsShort(usize),
+    /// New TLS connections, so many at once, each for another name.
+    TlsNames(usize),
+    /// New TLS connections, one after another.
+    TlsSetup,
 }
 
 impl FromStr for Case {
@@ -65,7 +76,14 @@ impl FromStr for Case {
             "short" => Self::Short(count),
             "setup" => Self::Setup,
             "idle" => Self::Idle(count),
-            _ => bail!("expected bulkN, uploadN, shortN, setup or idleN"),
+            "tlsbulk" => Self::TlsBulk(count),
+            "tls" => Self::TlsShort(count),
+            "tlsnames" => Self::TlsNames(count),
+            "tlssetup" => Self::TlsSetup,
+            _ => bail!(
+                "expected bulkN, uploadN, shortN, setup, idleN, tlsbulkN, tlsN, tlsnamesN or \
+                 tlssetup"
+            ),
         })
     }
 }
@@ -78,6 +96,10 @@ impl fmt::Display for Case {
             Self::Short(count) => write!(f, "short{count}"),
             Self::Setup => f.write_str("setup"),
             Self::Idle(count) => write!(f, "idle{count}"),
+            Self::TlsBulk(count) => write!(f, "tlsbulk{count}"),
+            Self::TlsShort(count) => write!(f, "tls{count}"),
+            Self::TlsNames(count) => write!(f, "tlsnames{count}"),
+            Self::TlsSetup => f.write_str("tlssetup"),
         }
     }
 }
@@ -100,16 +122,36 @@ impl Case {
             Self::Short(count) => format!("short {to} --seconds {seconds} --concurrent {count}"),
             Self::Setup => format!("setup {to} --seconds {seconds}"),
             Self::Idle(count) => format!("idle {to} --seconds 1 --flows {count}"),
+            Self::TlsBulk(count) => {
+                format!("tls-bulk {to} --seconds {seconds} --concurrent {count}")
+            }
+            Self::TlsShort(count) => {
+                format!("tls-short {to} --seconds {seconds} --concurrent {count}")
+            }
+            Self::TlsNames(count) => {
+                format!("tls-short {to} --seconds {seconds} --fresh --concurrent {count}")
+            }
+            Self::TlsSetup => format!("tls-setup {to} --seconds {seconds}"),
         };
         words.split(' ').map(str::to_owned).collect()
     }
 
-    /// Whether plain forwarding has anything to show.
+    /// Whether its flows are genuine TLS.
+    #[must_use]
+    pub const fn is_tls(self) -> bool {
+        matches!(
+            self,
+            Self::TlsBulk(_) | Self::TlsShort(_) | Self::TlsNames(_) | Self::TlsSetup
+        )
+    }
+
+    /// Whether a way has anything to show.
     #[must_use]
     pub const fn fits(self, way: Way) -> bool {
         match self {
             Self::Idle(_) => matches!(way, Way::Sluice | Way::Haproxy),
-            _ => true,
+            _ if self.is_tls() => matches!(way, Way::Direct | Way::Intercept),
+            _ => !matches!(way, Way::Intercept),
         }
     }
 }
@@ -176,7 +218,15 @@ mod tests {
 
     #[test]
     fn a_case_reads_as_it_prints() {
-        for text in ["bulk16", "upload4", "short64", "setup", "idle2000"] {
+        for text in [
+            "bulk16",
+            "upload4",
+            "setup",
+            "idle2000",
+            "tls32",
+            "tlsnames32",
+            "tlssetup",
+        ] {
             assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
         }
         assert_eq!("bulk".parse::<Case>().unwrap(), Case::Bulk(1));

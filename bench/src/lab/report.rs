@@ -144,9 +144,9 @@ impl Report {
 fn value(line: &Line) -> String {
     let value = line.value;
     match line.case {
-        Case::Bulk(_) | Case::Upload(_) => format!("{value:.1} Gb/s"),
-        Case::Short(_) => format!("{value:.0} flows/s"),
-        Case::Setup => {
+        Case::Bulk(_) | Case::Upload(_) | Case::TlsBulk(_) => format!("{value:.1} Gb/s"),
+        Case::Short(_) | Case::TlsShort(_) | Case::TlsNames(_) => format!("{value:.0} flows/s"),
+        Case::Setup | Case::TlsSetup => {
             let p99 = line.second.map_or(0.0, |second| second.median);
             format!("p50 {value:.0} µs, p99 {p99:.0} µs")
         }
@@ -165,7 +165,7 @@ fn cost(case: Case, cost: Option<Summary>) -> String {
         return String::new();
     };
     match case {
-        Case::Bulk(_) | Case::Upload(_) => format!("{cost:.3} s/GB"),
+        Case::Bulk(_) | Case::Upload(_) | Case::TlsBulk(_) => format!("{cost:.3} s/GB"),
         _ => format!("{:.0} µs/flow", cost.scaled(1e6)),
     }
 }

@@ -14,7 +14,10 @@ use super::{
     net::{GATEWAY, Janitor, LAN, Net, ORIGIN, Place, Running, SOURCES, output},
     plan::{Case, Way},
 };
-use crate::{load::result::Outcome, proc::Watched};
+use crate::{
+    load::{result::Outcome, tls::Keys},
+    proc::Watched,
+};
 
 /// The programs that take part.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Stand {
     // In this order: the middle goes before what it leads to.
     middle: Option<Running>,
     sink: Running,
+    /// An origin that speaks TLS, and the root that clients trust on this stand.
+    tls: Option<(Running, PathBuf)>,
 }
 
 /// What stands in the middle.
@@ -48,10 +53,13 @@ enum Kind {
     Nothing,
     Sluice,
     Haproxy,
+    Intercept,
 }
 
 const STEERED: u16 = 443;
 const PASSED: u16 = 8443;
+/// Where the origin that speaks TLS listens.
+const TLS: u16 = 444;
 /// Where sluice tells how it is.
 const ADMIN: &str = "127.0.0.1:9443";
 
@@ -73,6 +81,7 @@ impl Stand {
             Kind::Nothing => 'd',
             Kind::Sluice => 's',
             Kind::Haproxy => 'h',
+            Kind::Intercept => 'i',
         };
         let net = Net::new(letter, janitor)?;
         let mut sink = net.command(Place::Origin, &programs.lab);
@@ -80,14 +89,28 @@ impl Stand {
         sink.args([STEERED, PASSED].map(|port| format!("{ORIGIN}:{port}")));
         let sink = Running::start_and_hear(&mut sink)?;
         let config = janitor.path(&format!("{way}.conf"));
+        let mut tls = match kind {
+            Kind::Nothing | Kind::Intercept => {
+                let folder = janitor.path(&format!("{way}-tls"));
+                fs::create_dir_all(&folder)?;
+                Some(tls_origin(&net, programs, &folder)?)
+            }
+            Kind::Sluice | Kind::Haproxy => None,
+        };
         match kind {
             Kind::Nothing => {}
-            Kind::Sluice => {
+            Kind::Sluice | Kind::Intercept => {
                 let pins = PathBuf::from(format!("/sys/fs/bpf/{}", net.name(Place::Gateway)));
                 janitor.directory(&pins)?;
-                let state = janitor.path("state");
+                let state = janitor.path(&format!("{way}-state"));
                 fs::create_dir_all(&state)?;
-                fs::write(&config, sluice_config(&state, &pins))?;
+                let mut text = sluice_config(&state, &pins);
+                if let Some((_, root)) = &mut tls {
+                    let ca = authority(programs, &state)?;
+                    text.push_str(&intercepting(root, &ca));
+                    *root = ca;
+                }
+                fs::write(&config, text)?;
             }
             Kind::Haproxy => fs::write(&config, haproxy_config())?,
         }
@@ -100,6 +123,7 @@ impl Stand {
             runs: 0,
             middle: None,
             sink,
+            tls,
         };
         stand.restart()?;
         Ok(stand)
@@ -116,7 +140,7 @@ impl Stand {
         }
         let mut command = match self.kind {
             Kind::Nothing => return Ok(()),
-            Kind::Sluice => {
+            Kind::Sluice | Kind::Intercept => {
                 let mut command = self.net.command(Place::Gateway, &self.programs.sluice);
                 command.arg("run").arg("--config").arg(&self.config);
                 command
@@ -134,16 +158,15 @@ impl Stand {
     fn wait(&mut self) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(20);
         let begun = Instant::now();
-        let address = address(match self.kind {
-            Kind::Nothing => Way::Direct,
-            Kind::Sluice => Way::Sluice,
-            Kind::Haproxy => Way::Haproxy,
-        });
+        let (way, case) = match self.kind {
+            Kind::Nothing => (Way::Direct, Case::Setup),
+            Kind::Sluice => (Way::Sluice, Case::Setup),
+            Kind::Haproxy => (Way::Haproxy, Case::Setup),
+            Kind::Intercept => (Way::Intercept, Case::TlsSetup),
+        };
         loop {
-            let mut probe = self.net.command(Place::Client, &self.programs.lab);
-            probe.args(["load", "setup", &address]);
-            probe.args(["--seconds", "0.02", "--warm-up", "0"]);
-            self.come_from(&mut probe);
+            let mut probe = self.load(way, case, 0.02);
+            probe.args(["--warm-up", "0"]);
             let Err(error) = self.ready().and_then(|()| output(&mut probe)) else {
                 return Ok(());
             };
@@ -160,7 +183,7 @@ impl Stand {
     /// Fails until sluice says that it serves: before its programs are attached, flows come through
     /// unsteered, and those that go on then are nobody's.
     fn ready(&self) -> Result<()> {
-        if self.kind != Kind::Sluice {
+        if !matches!(self.kind, Kind::Sluice | Kind::Intercept) {
             return Ok(());
         }
         let mut ask = self.net.command(Place::Gateway, "curl");
@@ -177,10 +200,7 @@ impl Stand {
         if matches!(case, Case::Idle(_)) {
             self.restart()?;
         }
-        let mut load = self.net.command(Place::Client, &self.programs.lab);
-        load.arg("load")
-            .args(case.arguments(&address(way), seconds));
-        self.come_from(&mut load);
+        let mut load = self.load(way, case, seconds);
         for process in self.watched() {
             load.arg("--watch")
                 .arg(format!("{}={}", process.name, process.pid));
@@ -189,9 +209,21 @@ impl Stand {
         serde_json::from_str(line.trim()).with_context(|| format!("the load tool said {line:?}"))
     }
 
-    fn come_from(&mut self, load: &mut Command) {
+    /// The load tool with what it needs for a case, from addresses of its own.
+    fn load(&mut self, way: Way, case: Case, seconds: f64) -> Command {
+        let to = if case.is_tls() {
+            format!("{ORIGIN}:{TLS}")
+        } else {
+            address(way)
+        };
+        let mut load = self.net.command(Place::Client, &self.programs.lab);
+        load.arg("load").args(case.arguments(&to, seconds));
         self.runs = self.runs.wrapping_add(1);
         load.args(["--from", &format!("{SOURCES}.{}.1", self.runs)]);
+        if let Some((_, root)) = self.tls.as_ref().filter(|_| case.is_tls()) {
+            load.arg("--root").arg(root);
+        }
+        load
     }
 
     /// The gateway's process, where there is one.
@@ -205,6 +237,10 @@ impl Stand {
             name: "sink".to_owned(),
             pid: self.sink.pid(),
         }];
+        all.extend(self.tls.as_ref().map(|(sink, _)| Watched {
+            name: "tls-sink".to_owned(),
+            pid: sink.pid(),
+        }));
         all.extend(self.gateway().map(|pid| Watched {
             name: "gateway".to_owned(),
             pid,
@@ -216,7 +252,7 @@ impl Stand {
 impl Drop for Stand {
     fn drop(&mut self) {
         drop(self.middle.take());
-        if self.kind == Kind::Sluice {
+        if matches!(self.kind, Kind::Sluice | Kind::Intercept) {
             let mut unload = self.net.command(Place::Gateway, &self.programs.sluice);
             unload.arg("unload").arg("--config").arg(&self.config);
             if let Err(error) = output(&mut unload) {
@@ -239,6 +275,7 @@ const fn kind(way: Way) -> Kind {
         Way::Direct => Kind::Nothing,
         Way::Passed | Way::Sluice => Kind::Sluice,
         Way::Haproxy => Kind::Haproxy,
+        Way::Intercept => Kind::Intercept,
     }
 }
 
@@ -247,6 +284,7 @@ fn address(way: Way) -> String {
         Way::Direct | Way::Sluice => format!("{ORIGIN}:{STEERED}"),
         Way::Passed => format!("{ORIGIN}:{PASSED}"),
         Way::Haproxy => format!("{GATEWAY}:{PASSED}"),
+        Way::Intercept => format!("{ORIGIN}:{TLS}"),
     }
 }
 
@@ -263,7 +301,7 @@ block_tcp = []
 flow_limit_per_client = 262144
 
 [steer]
-tls = ["{STEERED}"]
+tls = ["{STEERED}", "{TLS}"]
 
 [policy]
 default = "allow"
@@ -273,6 +311,55 @@ listen = ["{ADMIN}"]
 "#,
         state = state.display(),
         pins = pins.display(),
+    )
+}
+
+/// An origin that speaks TLS, and its root.
+fn tls_origin(net: &Net, programs: &Programs, folder: &Path) -> Result<(Running, PathBuf)> {
+    let keys = Keys::create(folder)?;
+    let mut sink = net.command(Place::Origin, &programs.lab);
+    sink.args([
+        "load",
+        "tls-sink",
+        &format!("{ORIGIN}:{TLS}"),
+        "--certificate",
+    ]);
+    sink.arg(&keys.certificate).arg("--key").arg(&keys.key);
+    Ok((Running::start_and_hear(&mut sink)?, keys.root))
+}
+
+/// A CA made for this run, beside the configuration that names it; its certificate.
+fn authority(programs: &Programs, folder: &Path) -> Result<PathBuf> {
+    let certificate = folder.join("ca.pem");
+    let mut init = Command::new(&programs.sluice);
+    init.args(["ca", "init", "--certificate"]).arg(&certificate);
+    output(init.arg("--key").arg(folder.join("ca.key")))?;
+    Ok(certificate)
+}
+
+/// Everything is decrypted and let through; one client makes all connections, for more new names
+/// than one in practice asks for.
+fn intercepting(root: &Path, ca: &Path) -> String {
+    let (root, key) = (root.display(), ca.with_extension("key"));
+    format!(
+        r#"
+[upstream]
+system_roots = false
+roots = ["{root}"]
+
+[[rule]]
+name = "look into it"
+when = {{ host-is-ip = false }}
+action = "inspect"
+
+[ca]
+certificate = "{ca}"
+key = "{key}"
+mint_rate = "1000000/s"
+mint_burst = 1000000
+"#,
+        ca = ca.display(),
+        key = key.display(),
     )
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{Write as _, stdout},
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use super::{
     result::Outcome,
     short, sink,
     socket::Source,
+    tls,
     wire::Wish,
 };
 use crate::proc::{Watched, cores};
@@ -64,6 +66,47 @@ pub enum Verb {
         #[command(flatten)]
         common: Common,
     },
+    /// Answer requests inside TLS; prints "ready" when it listens, and serves until it is ended.
+    TlsSink {
+        /// Address to listen on.
+        listen: SocketAddr,
+        /// The certificate, PEM.
+        #[arg(long)]
+        certificate: PathBuf,
+        /// Its key, PEM.
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// New TLS connections, many at once: handshake, a request, an answer of 1 KiB, close.
+    TlsShort {
+        /// What every kind of load needs.
+        #[command(flatten)]
+        common: Common,
+        /// What every client of TLS needs.
+        #[command(flatten)]
+        tls: Tls,
+        /// Ask for a name that no connection before asked for.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// New TLS connections, one after another: the time that each takes.
+    TlsSetup {
+        /// What every kind of load needs.
+        #[command(flatten)]
+        common: Common,
+        /// What every client of TLS needs.
+        #[command(flatten)]
+        tls: Tls,
+    },
+    /// Downloads over TLS at full speed.
+    TlsBulk {
+        /// What every kind of load needs.
+        #[command(flatten)]
+        common: Common,
+        /// What every client of TLS needs.
+        #[command(flatten)]
+        tls: Tls,
+    },
     /// Flows that say nothing: what the watched processes hold for them.
     Idle {
         /// What every kind of load needs.
@@ -96,7 +139,30 @@ pub struct Common {
     watch: Vec<Watched>,
 }
 
+/// What every client of TLS needs.
+#[derive(Args, Debug)]
+pub struct Tls {
+    /// The root to trust, PEM.
+    #[arg(long)]
+    root: PathBuf,
+    /// Connections at once.
+    #[arg(long, default_value_t = 1)]
+    concurrent: usize,
+}
+
 impl Common {
+    fn tls(&self, tls: Tls, fresh: bool) -> Result<tls::Plan> {
+        Ok(tls::Plan {
+            to: self.to,
+            source: Source::new(self.from),
+            root: tls.root,
+            concurrent: tls.concurrent,
+            fresh,
+            warm_up: Duration::try_from_secs_f64(self.warm_up)?,
+            length: Duration::try_from_secs_f64(self.seconds)?,
+        })
+    }
+
     fn watched(&self) -> Vec<Watched> {
         let mut all = vec![Watched {
             name: "client".to_owned(),
@@ -132,6 +198,24 @@ impl Verb {
                     // Who started this waits for the line, or does not care.
                     drop(writeln!(stdout(), "ready"));
                 });
+            }
+            Self::TlsSink {
+                listen,
+                certificate,
+                key,
+            } => {
+                return tls::serve(listen, &certificate, &key, || {
+                    drop(writeln!(stdout(), "ready"));
+                });
+            }
+            Self::TlsShort { common, tls, fresh } => {
+                Outcome::Short(tls::short(common.tls(tls, fresh)?, &common.watched())?)
+            }
+            Self::TlsSetup { common, tls } => {
+                Outcome::Setup(tls::setup(common.tls(tls, false)?, &common.watched())?)
+            }
+            Self::TlsBulk { common, tls } => {
+                Outcome::Bulk(tls::bulk(common.tls(tls, false)?, &common.watched())?)
             }
             Self::Bulk {
                 common,

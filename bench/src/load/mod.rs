@@ -11,4 +11,5 @@ pub mod result;
 pub mod short;
 pub mod sink;
 pub mod socket;
+pub mod tls;
 pub mod wire;

@@ -16,7 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
-use super::serve::{HEADER_BYTES, HEADERS};
+use super::gather::Gather;
+use super::serve::{BUFFER, HEADER_BYTES, HEADERS};
 use super::strict::{Gate, Strict};
 use crate::request::prepare_trailers;
 use crate::request::wire::{Asked, Bad, Limits};
@@ -93,6 +94,7 @@ impl Upstream {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let stream = Gather::new(stream);
         let sender = if is_h2 {
             let io = TokioIo::new(stream);
             let (sender, connection) = http2::Builder::new(Here)
@@ -112,9 +114,9 @@ impl Upstream {
             let (stream, gate) = Strict::answers(stream, HEADS);
             let io = TokioIo::new(stream);
             let (sender, connection) = http1::Builder::new()
-                .max_buf_size(2 * HEADER_BYTES as usize)
                 .preserve_header_case(true)
                 .max_headers(HEADERS)
+                .max_buf_size(BUFFER)
                 .handshake(io)
                 .await?;
             let _goes_on_alone = tokio::task::spawn_local(async move {

@@ -13,6 +13,7 @@
 pub mod client;
 mod exchange;
 mod forward;
+mod gather;
 mod pages;
 pub mod rejected;
 pub mod rewind;

@@ -12,12 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Exchange;
 use super::forward::Here;
+use super::gather::Gather;
 use super::strict::Strict;
 
 /// Header fields of a request or an answer.
 pub(super) const HEADERS: usize = 256;
 /// Bytes of all header fields together.
 pub(super) const HEADER_BYTES: u32 = 64 << 10;
+/// Bytes of HTTP/1.1 that are read at once; more than the head of a request may take.
+pub(super) const BUFFER: usize = 2 * HEADER_BYTES as usize;
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS: u32 = 128;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487).
@@ -40,6 +43,7 @@ where
                 () = exchange.worker.drained() => {}
             }
         };
+        let stream = Gather::new(stream);
         let ended = if is_h2 {
             let io = TokioIo::new(stream);
             let mut builder = http2::Builder::new(Here);
@@ -72,7 +76,7 @@ where
                 .timer(TokioTimer::new())
                 .header_read_timeout(exchange.generation.head_timeout)
                 .max_headers(heads.fields)
-                .max_buf_size((heads.url + heads.fields_size).max(2 * HEADER_BYTES as usize))
+                .max_buf_size((heads.url + heads.fields_size).max(BUFFER))
                 .preserve_header_case(true)
                 .half_close(true);
             let connection = builder.serve_connection(io, service).with_upgrades();

@@ -20,6 +20,7 @@ mod identity;
 mod inner;
 mod judged;
 mod lab;
+mod many_names;
 mod pages;
 mod part;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
@@ -37,7 +38,10 @@ mod truth;
 
 use std::sync::atomic::Ordering;
 
-use lab::{INSPECT, Lab, NAME, Origin, shown};
+use client::Answer;
+use http_body_util::Full;
+use hyper::Method;
+use lab::{INSPECT, Lab, NAME, Origin, request, shown};
 use rustls::version::TLS12;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -74,6 +78,26 @@ fn requests_pass_by_the_protocol_that_both_sides_speak() {
     assert_eq!(requests[0]["url"], format!("https://{NAME}:{port}/b?c=d"));
     assert_eq!(requests[0]["status"], 200);
     assert_eq!(requests[0]["decrypted"], true);
+}
+
+#[test]
+fn large_bodies_arrive_whole_in_both_directions() {
+    let lab = Lab::new(INSPECT);
+    let mut body: String = (0..400_000).map(|line| format!("{line:07}\n")).collect();
+    // Ends within a record and within whatever is read at once.
+    body.push_str("the end");
+    for offer in [BOTH.as_slice(), &[b"http/1.1"]] {
+        let client = lab.trusting_gateway().offering(offer);
+        let mut request = request(&lab, NAME, "/").map(|_| Full::from(body.clone()));
+        *request.method_mut() = Method::POST;
+        let answer = lab.run(async {
+            let stream = client.connect(&lab).await.unwrap();
+            Answer::to(stream, request).await
+        });
+        assert_eq!(answer.status(), 200);
+        let (_, echoed) = answer.body.split_at(answer.body.len() - body.len());
+        assert!(echoed == body);
+    }
 }
 
 #[test]
