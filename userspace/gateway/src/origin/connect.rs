@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind};
+use rustls::{CipherSuite, ClientConfig, HandshakeKind};
 use sluice_policy::{TlsVersion, TlsVersions};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -412,10 +412,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The cryptography of both legs: what rustls offers by default, the post-quantum group first.
+/// The cryptography of both legs: what rustls offers by default, the post-quantum group first, and
+/// of the cipher suites those of AES-128 and SHA-256, as browsers have them: processors have
+/// instructions for that hash and none for SHA-384.
 #[must_use]
 pub fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| {
+        !matches!(
+            suite.suite(),
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        )
+    });
     provider
         .kx_groups
         .sort_by_key(|group| group.name() != kx_group::X25519MLKEM768.name());
