@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
@@ -88,13 +88,7 @@ impl Pki {
         versions: &[&'static SupportedProtocolVersion],
         change: impl FnOnce(&mut CertificateParams),
     ) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().expect("a key of the default kind");
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names that a certificate can hold");
-        change(&mut params);
-        let leaf = params
-            .signed_by(&key, &self.issuer)
-            .expect("a certificate for the server");
+        let (leaf, key) = self.leaf(names, change);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_protocol_versions(versions)
@@ -104,6 +98,32 @@ impl Pki {
             .expect("a certificate that fits its key");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(config)
+    }
+
+    /// Certificate and key in PEM, for a server that is a program of its own.
+    ///
+    /// # Panics
+    ///
+    /// When a name cannot be in a certificate.
+    #[must_use]
+    pub fn leaf_pem(&self, names: &[&str]) -> (String, String) {
+        let (leaf, key) = self.leaf(names, |_| {});
+        (leaf.pem(), key.serialize_pem())
+    }
+
+    fn leaf(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key of the default kind");
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names that a certificate can hold");
+        change(&mut params);
+        let leaf = params
+            .signed_by(&key, &self.issuer)
+            .expect("a certificate for the server");
+        (leaf, key)
     }
 }
 

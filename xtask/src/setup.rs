@@ -100,6 +100,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "node",
+        package: "nodejs",
+        needed_for: For::Test,
+    },
+    Program {
         name: "haproxy",
         package: "haproxy",
         needed_for: For::Bench,
@@ -137,8 +142,10 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
     }
     if purposes.contains(&For::Test) {
         rust::install(&rust::NEXTEST)?;
-        if repo::find("promtool").is_none() {
-            debian::unpack_promtool()?;
+        for (package, program) in debian::UNPACKED {
+            if repo::find(program).is_none() {
+                debian::unpack(package, program)?;
+            }
         }
         python::install_sslyze()?;
     }

@@ -19,6 +19,7 @@ mod driver;
 mod exchange;
 mod gate;
 mod grade;
+mod grid;
 mod handover;
 mod hellos;
 mod inspected;

@@ -31,18 +31,21 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     repo::run(&mut apt)
 }
 
-/// Takes `promtool`, and it alone, out of Debian's package: installing the package would start a
-/// Prometheus server on the developer's machine.
+/// Packages of which one program alone is wanted: installing them would start a server on the
+/// developer's machine.
+pub(super) const UNPACKED: [(&str, &str); 2] = [("prometheus", "promtool"), ("nginx", "nginx")];
+
+/// Takes a program, and it alone, out of a package.
 ///
 /// # Errors
 ///
 /// Off Debian: says what to install.
-pub(super) fn unpack_promtool() -> Result<()> {
+pub(super) fn unpack(package: &str, program: &str) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
-        bail!("this is not Debian: install promtool, which comes with Prometheus");
+        bail!("this is not Debian: install {program}, which comes with {package}");
     }
-    println!("setup: unpacking promtool from Debian's package prometheus");
-    let dir = repo::tools_dir().join("promtool");
+    println!("setup: unpacking {program} from Debian's package {package}");
+    let dir = repo::tools_dir().join(package);
     // Left over from a try that was interrupted.
     let _absent = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
@@ -54,7 +57,7 @@ pub(super) fn unpack_promtool() -> Result<()> {
             "--quiet=2",
             "--option",
             "APT::Sandbox::User=root",
-            "prometheus",
+            package,
         ]);
         repo::run(apt.current_dir(&dir))
     };
@@ -65,15 +68,20 @@ pub(super) fn unpack_promtool() -> Result<()> {
         update()?;
         download()?;
     }
-    let package = fs::read_dir(&dir)?
+    let archive = fs::read_dir(&dir)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .context("apt-get download left no package")?;
-    repo::run(repo::command("dpkg-deb").arg("-x").arg(&package).arg(&dir))?;
+    repo::run(repo::command("dpkg-deb").arg("-x").arg(&archive).arg(&dir))?;
     let bin = repo::tools_dir().join("bin");
     fs::create_dir_all(&bin)?;
-    fs::rename(dir.join("usr/bin/promtool"), bin.join("promtool")).context("moving promtool")?;
+    let unpacked = ["usr/bin", "usr/sbin"]
+        .map(|place| dir.join(place).join(program))
+        .into_iter()
+        .find(|file| file.is_file())
+        .with_context(|| format!("{package} holds no {program}"))?;
+    fs::rename(unpacked, bin.join(program)).with_context(|| format!("moving {program}"))?;
     fs::remove_dir_all(&dir).context("removing the rest of the package")
 }
 

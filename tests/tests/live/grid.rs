@@ -1,0 +1,439 @@
+//! Requests that could be read in two ways, in front of servers that people run: what those count is
+//! what the gateway says that it let through.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use serde_json::Value;
+use sluice_tests::{family::Family, lab::Lab};
+
+use crate::{
+    inspected::{Inspected, records},
+    support::{connect, eventually, tool},
+    tools::{NAME, bracketed},
+};
+
+const READ: &str = r#"
+[policy]
+default = "allow"
+[[rule]]
+name = "look into everything"
+when = { host = "news.example" }
+action = "inspect"
+"#;
+
+const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: news.example\r\n\r\n";
+
+/// Requests that are refused before anything of them is forwarded; `{p}` is the payload's own path,
+/// `{h}` its Host field.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "CL.TE",
+        "POST {p}{h}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "TE.CL",
+        "POST {p}{h}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "xchunked",
+        "POST {p}{h}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "a coding behind a vertical tab",
+        "POST {p}{h}Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked and identity",
+        "POST {p}{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "twice chunked",
+        "POST {p}{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked, identity",
+        "POST {p}{h}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "quoted",
+        "POST {p}{h}Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "two lengths",
+        "POST {p}{h}Content-Length: 5\r\nContent-Length: 0\r\n\r\n12345",
+    ),
+    (
+        "the same length twice",
+        "POST {p}{h}Content-Length: 5\r\nContent-Length: 5\r\n\r\n12345",
+    ),
+    ("comma", "POST {p}{h}Content-Length: 5, 5\r\n\r\n12345"),
+    ("plus", "POST {p}{h}Content-Length: +5\r\n\r\n12345"),
+    ("minus", "POST {p}{h}Content-Length: -5\r\n\r\n12345"),
+    ("hexadecimal", "POST {p}{h}Content-Length: 0x5\r\n\r\n12345"),
+    (
+        "a blank inside the length",
+        "POST {p}{h}Content-Length: 5 5\r\n\r\n12345",
+    ),
+    (
+        "beyond 64 bits",
+        "POST {p}{h}Content-Length: 18446744073709551621\r\n\r\n12345",
+    ),
+    ("bare LF", "GET {p}{h}X: y\nZ: w\r\n\r\n"),
+    ("bare LF at the end", "GET {p}{h}X: y\r\n\n"),
+    ("bare CR", "GET {p}{h}X: y\rZ: w\r\n\r\n"),
+    ("CR CR LF", "GET {p}{h}X: y\r\r\n\r\n"),
+    ("a fold", "GET {p}{h}X: y\r\n z\r\n\r\n"),
+    (
+        "a folded coding",
+        "POST {p}{h}Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    ),
+    ("NUL in a value", "GET {p}{h}X: a\0b\r\n\r\n"),
+    ("NUL in a name", "GET {p}{h}X\0: b\r\n\r\n"),
+    (
+        "a blank before the colon of a length",
+        "POST {p}{h}Content-Length : 5\r\n\r\n12345",
+    ),
+    (
+        "a blank before the colon of a coding",
+        "POST {p}{h}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    ),
+];
+
+/// Bodies that begin well: the head may be on its way when they go wrong.
+const BROKEN: &[(&str, &str)] = &[
+    ("a size that overflows", "10000000000000000\r\nx"),
+    ("a size of a sign", "+1\r\nx\r\n0\r\n\r\n"),
+    ("a size of 0x", "0x1\r\nx\r\n0\r\n\r\n"),
+    ("bare LF behind the size", "1\nx\r\n0\r\n\r\n"),
+    ("bare LF in an extension", "1;a\nb\r\nx\r\n0\r\n\r\n"),
+    ("bare CR in an extension", "1;a\rb\r\nx\r\n0\r\n\r\n"),
+    ("more data than the size", "1\r\nxy\r\n0\r\n\r\n"),
+    (
+        "a length in the trailers",
+        "1\r\nx\r\n0\r\nContent-Length: 5\r\n\r\n",
+    ),
+    (
+        "a coding in the trailers",
+        "1\r\nx\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ),
+    (
+        "bare LF in the trailers",
+        "1\r\nx\r\n0\r\nX: y\nZ: w\r\n\r\n",
+    ),
+];
+
+/// What passes, with the number of requests that it is; `{s}` is a request in a body.
+const GOOD: &[(&str, &str, usize)] = &[
+    ("one request", "GET {p}{h}\r\n", 1),
+    ("a pair at once", "GET {p}{h}\r\nGET {p}{h}\r\n", 2),
+    (
+        "a request in a body of a length",
+        "POST {p}{h}Content-Length: {n}\r\n\r\n{s}",
+        1,
+    ),
+    (
+        "a request in the body of a GET",
+        "GET {p}{h}Content-Length: {n}\r\n\r\n{s}",
+        1,
+    ),
+    (
+        "a request in a chunk",
+        "POST {p}{h}Transfer-Encoding: chunked\r\n\r\n{x}\r\n{s}\r\n0\r\n\r\n",
+        1,
+    ),
+    (
+        "an extension and trailers",
+        "POST {p}{h}Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-Later: z\r\n\r\n",
+        1,
+    ),
+    (
+        "blanks around a coding",
+        "POST {p}{h}Transfer-Encoding:   chunked  \r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        1,
+    ),
+    (
+        "blanks around a length",
+        "POST {p}{h}Content-Length:  3 \r\n\r\nabc",
+        1,
+    ),
+    (
+        "bodies of both kinds in a row",
+        "POST {p}{h}Content-Length: 3\r\n\r\nabcPOST {p}{h}Transfer-Encoding: chunked\r\n\r\n\
+         3\r\nabc\r\n0\r\n\r\nGET {p}{h}\r\n",
+        3,
+    ),
+];
+
+const NODE: &str = r"
+const https = require('node:https'), fs = require('node:fs');
+const [cert, key, log, ...addresses] = process.argv.slice(1);
+const leaf = { cert: fs.readFileSync(cert), key: fs.readFileSync(key) };
+for (const address of addresses) {
+    const server = https.createServer(leaf, (request, answer) => {
+        fs.appendFileSync(log, `${request.method} ${request.url}\n`);
+        request.resume().on('end', () => answer.end('ok\n'));
+    });
+    server.on('clientError', (error, socket) => {
+        // A body that ends early is what the origin sees of one that was refused.
+        const told = ['ECONNRESET', 'HPE_INVALID_EOF_STATE'].includes(error.code);
+        if (!told) fs.appendFileSync(log, `malformed ${error.code}\n`);
+        socket.destroy();
+    });
+    server.listen(443, address);
+}
+";
+
+/// A server that is a program of its own, which writes a line for each request.
+struct Origin {
+    child: Child,
+    log: PathBuf,
+    name: &'static str,
+    number: u8,
+}
+
+impl Origin {
+    fn nginx(gateway: &Inspected, number: u8) -> Self {
+        let dir = gateway.lab.dir().join("nginx");
+        let (cert, key) = leaf(gateway, &dir);
+        let [cert, key, log] =
+            [cert, key, dir.join("access")].map(|file| file.display().to_string());
+        let listen = Family::ALL.map(|family| {
+            let address = bracketed(family.origin(number));
+            format!("listen {address}:443 ssl;")
+        });
+        let place = dir.display();
+        let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {place}/{kind};"));
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid {place}/pid;\nerror_log {place}/error;\n\
+             events {{}}\nhttp {{\n{}\nlog_format line '$request_method $request_uri';\n\
+             access_log {log} line;\nserver {{\n{}\nssl_certificate {cert};\n\
+             ssl_certificate_key {key};\nlocation / {{ return 200 'ok\\n'; }}\n}}\n}}\n",
+            bodies.join("\n"),
+            listen.join("\n"),
+        );
+        let file = dir.join("nginx.conf");
+        fs::write(&file, config).unwrap();
+        let mut nginx = Command::new(tool("nginx"));
+        nginx.arg("-e").arg(dir.join("error")).arg("-c").arg(file);
+        Self::start(&gateway.lab, &mut nginx, log.into(), "nginx", number)
+    }
+
+    fn node(gateway: &Inspected, number: u8) -> Self {
+        let dir = gateway.lab.dir().join("node");
+        let (cert, key) = leaf(gateway, &dir);
+        let log = dir.join("access");
+        let mut node = Command::new(tool("node"));
+        node.args(["-e", NODE]).args([cert, key]).arg(&log);
+        node.args(Family::ALL.map(|family| family.origin(number).to_string()));
+        Self::start(&gateway.lab, &mut node, log, "node", number)
+    }
+
+    fn start(
+        lab: &Lab,
+        command: &mut Command,
+        log: PathBuf,
+        name: &'static str,
+        number: u8,
+    ) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let origin = Self {
+            child: lab.internet().start(command),
+            log,
+            name,
+            number,
+        };
+        for family in Family::ALL {
+            let to = family.origin_at(number, 443);
+            eventually(name, || {
+                lab.internet()
+                    .run(|| std::net::TcpStream::connect(to))
+                    .is_ok()
+            });
+        }
+        origin
+    }
+
+    /// The requests that it saw, in order of their text.
+    fn seen(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        sorted(text.lines().map(str::to_owned))
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn leaf(gateway: &Inspected, dir: &Path) -> (PathBuf, PathBuf) {
+    let (cert, key) = gateway.pki.leaf_pem(&[NAME]);
+    fs::create_dir_all(dir).unwrap();
+    let files = (dir.join("leaf.pem"), dir.join("leaf.key"));
+    fs::write(&files.0, cert).unwrap();
+    fs::write(&files.1, key).unwrap();
+    files
+}
+
+fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    lines
+}
+
+/// A client that says bytes within TLS, and hears all until the connection ends.
+struct Client<'a> {
+    gateway: &'a Inspected,
+    config: Arc<ClientConfig>,
+}
+
+impl<'a> Client<'a> {
+    fn new(gateway: &'a Inspected) -> Self {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(&gateway.ca).unwrap();
+        roots.add(ca).unwrap();
+        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            gateway,
+            config: Arc::new(config),
+        }
+    }
+
+    /// The statuses of the answers.
+    #[track_caller]
+    fn statuses(&self, what: &str, (family, number): (Family, u8), bytes: &[u8]) -> Vec<String> {
+        let to = family.origin_at(number, 443);
+        let stream = connect(&self.gateway.lab, family.other(), to);
+        let name = ServerName::try_from(NAME).unwrap();
+        let tls = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        let mut tls = StreamOwned::new(tls, stream);
+        tls.write_all(bytes).unwrap();
+        let mut heard = Vec::new();
+        if let Err(error) = tls.read_to_end(&mut heard) {
+            let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+            assert!(ended.contains(&error.kind()), "{what} stays open: {error}");
+        }
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        let answers = heard.split("HTTP/1.1 ").skip(1);
+        answers.map(|answer| answer[..3].to_owned()).collect()
+    }
+}
+
+/// A payload with its own path, and what is behind it on the connection.
+fn payload(text: &str, path: &str) -> String {
+    text.replace("{p}", &format!("{path} HTTP/1.1\r\n"))
+        .replace("{h}", &format!("Host: {NAME}\r\n"))
+        .replace("{n}", &HIDDEN.len().to_string())
+        .replace("{x}", &format!("{:x}", HIDDEN.len()))
+        .replace("{s}", HIDDEN)
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn f1_real_origins_see_the_requests_that_the_gateway_counted() {
+    let gateway = Inspected::new(READ);
+    let client = Client::new(&gateway);
+    let origins = [Origin::nginx(&gateway, 5), Origin::node(&gateway, 6)];
+    for origin in &origins {
+        let (mut sent, mut heads) = (0, Vec::new());
+        for family in Family::ALL {
+            let place = (family, origin.number);
+            let prefix = format!("/{}/{family:?}", origin.name);
+            for (nth, (what, text)) in REFUSED.iter().enumerate() {
+                let what = format!("{prefix}, {what}");
+                let bytes = payload(text, &format!("{prefix}/refused/{nth}")) + HIDDEN;
+                let statuses = client.statuses(&what, place, bytes.as_bytes());
+                assert_eq!(statuses, ["400"], "{what}");
+            }
+            for (nth, (what, body)) in BROKEN.iter().enumerate() {
+                let what = format!("{prefix}, {what}");
+                let path = format!("{prefix}/broken/{nth}");
+                let head = "POST {p}{h}Transfer-Encoding: chunked\r\n\r\n";
+                let bytes = payload(head, &path) + body + HIDDEN;
+                let statuses = client.statuses(&what, place, bytes.as_bytes());
+                assert_eq!(statuses, ["400"], "{what}");
+                heads.push(format!("POST {path}"));
+            }
+            for (nth, (what, text, count)) in GOOD.iter().enumerate() {
+                let what = format!("{prefix}, {what}");
+                let mut bytes = payload(text, &format!("{prefix}/good/{nth}"));
+                let marker = format!("GET {prefix}/marker/{nth} HTTP/1.1\r\nHost: {NAME}\r\n");
+                let _infallible = write!(bytes, "{marker}Connection: close\r\n\r\n");
+                let statuses = client.statuses(&what, place, bytes.as_bytes());
+                assert_eq!(statuses, vec!["200"; count + 1], "{what}");
+                sent += count + 1;
+            }
+        }
+        compare(&gateway, origin, sent, &heads);
+    }
+    let refused = Family::ALL.len() * origins.len() * (REFUSED.len() + BROKEN.len());
+    let requests = requests(&gateway);
+    let blocked = requests.iter().filter(|one| one["verdict"] != "allow");
+    assert_eq!(blocked.clone().count(), refused);
+    for request in blocked {
+        assert_eq!(request["verdict"], "block", "{request}");
+        assert_eq!(request["reason"], "bad-request", "{request}");
+        assert_eq!(request["status"], 400, "{request}");
+    }
+}
+
+/// Compares what an origin saw with what the gateway says that it allowed; of `heads` alone the
+/// origin may have seen a beginning.
+#[track_caller]
+fn compare(gateway: &Inspected, origin: &Origin, sent: usize, heads: &[String]) {
+    let name = origin.name;
+    let of_origin = format!("https://{NAME}/{name}/");
+    let allowed = || {
+        let requests = requests(gateway);
+        let allowed = requests.iter().filter(|one| one["verdict"] == "allow");
+        sorted(allowed.filter_map(|one| {
+            let path = one["url"].as_str()?.strip_prefix(&of_origin)?.to_owned();
+            Some(format!("{} /{name}/{path}", one["method"].as_str()?))
+        }))
+    };
+    let whole = || {
+        let seen = origin.seen().into_iter();
+        sorted(seen.filter(|line| !heads.contains(line)))
+    };
+    // Both write when an answer is over, which the client may have read before.
+    eventually("both logs", || {
+        allowed().len() >= sent && whole().len() >= sent
+    });
+    assert_eq!(allowed().len(), sent, "{name}");
+    assert_eq!(whole(), allowed(), "{name}");
+    let seen = origin.seen();
+    assert!(
+        !seen.iter().any(|line| line.contains("smuggled")),
+        "{seen:?}"
+    );
+    for head in heads {
+        let times = seen.iter().filter(|line| *line == head).count();
+        assert!(times <= 1, "{name} saw {head} {times} times");
+    }
+}
+
+/// The access records of requests.
+fn requests(gateway: &Inspected) -> Vec<Value> {
+    let mut records = records(&gateway.sluice);
+    records.retain(|one| one["method"].is_string());
+    records
+}
