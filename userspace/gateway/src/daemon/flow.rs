@@ -194,14 +194,14 @@ impl<'a> Flow<'a> {
             self.learn().http_host = host;
         }
         self.learn().first = Some(first);
+        if let Err(judgement) = Box::pin(self.find_truth()).await {
+            return Some(judgement);
+        }
         if is_hello {
             let rejected = &self.worker.shared.memory.rejected;
             let (host, destination) = (self.known.sni(), self.known.destination);
             self.learn().rejected_ca =
                 rejected.knows(|| self.who(), host, destination, Instant::now());
-        }
-        if let Err(judgement) = Box::pin(self.find_truth()).await {
-            return Some(judgement);
         }
         let stage = self.stage;
         let mut outcome = self.decide();
