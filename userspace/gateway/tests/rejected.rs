@@ -20,7 +20,7 @@ use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::Shared;
 use sluice_gateway::intercept::Memory;
-use sluice_gateway::intercept::rejected::Who;
+use sluice_gateway::origin::Client;
 use tokio::sync::oneshot;
 
 /// The admin thread of a daemon that remembers three clients of one host, and one of another.
@@ -55,11 +55,11 @@ impl Daemon {
             ready: AtomicBool::new(true),
         };
         let place: SocketAddr = "192.0.2.1:443".parse().unwrap();
-        let address = |last| Who::Address([10, 0, 0, last].into());
+        let address = |last| Client::Address([10, 0, 0, last].into());
         for (who, host) in [
             (address(1), "pinned.example"),
             (address(2), "pinned.example"),
-            (Who::User("alice".into()), "pinned.example"),
+            (Client::User("alice".into()), "pinned.example"),
             (address(1), "other.example"),
         ] {
             let now = (Instant::now(), Duration::from_secs(3600));

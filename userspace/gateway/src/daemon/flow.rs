@@ -200,8 +200,12 @@ impl<'a> Flow<'a> {
         if is_hello {
             let rejected = &self.worker.shared.memory.rejected;
             let (host, destination) = (self.known.sni(), self.known.destination);
-            self.learn().rejected_ca =
-                rejected.knows(|| self.who(), host, destination, Instant::now());
+            self.learn().rejected_ca = rejected.knows(
+                || self.known.who(&self.generation.policy),
+                host,
+                destination,
+                Instant::now(),
+            );
         }
         let stage = self.stage;
         let mut outcome = self.decide();
@@ -325,9 +329,14 @@ impl<'a> Flow<'a> {
     }
 
     /// Nothing deeper can be known here, and what is not decided is not let through.
-    fn give_up(&mut self) -> Judgement {
+    const fn give_up(&mut self) -> Judgement {
+        self.deny(Reason::StageUnavailable)
+    }
+
+    /// Refuses a flow for a reason that is no rule's.
+    const fn deny(&mut self, reason: Reason) -> Judgement {
         self.verdict = Verdict::Block;
-        self.reason = Reason::StageUnavailable;
+        self.reason = reason;
         Judgement::Block(BlockKind::Alert)
     }
 
@@ -370,23 +379,10 @@ impl<'a> Flow<'a> {
 
     /// Connects to the origin.
     async fn dial(&mut self, bytes_follow: bool) -> Result<Leg, Reason> {
-        let began = Instant::now();
-        let options = DialOptions {
-            mark: self.worker.shared.mark,
-            timeout: self.generation.connect_timeout,
-            bytes_follow,
-        };
-        let origin = match dial(self.known.destination, &options).await {
-            Ok(origin) => Leg::new(origin),
-            Err(error) => {
-                if let DialError::Local(error) = &error {
-                    tracing::warn!(%error, "cannot dial");
-                }
-                return Err(dial_reason(&error));
-            }
-        };
-        self.connected = began.elapsed();
-        self.worker.metrics.connect.note(self.connected);
+        let to = self.known.destination;
+        let dialled = dial_origin(self.worker, &self.generation, to, bytes_follow).await;
+        let (origin, connected) = dialled?;
+        self.connected = connected;
         Ok(origin)
     }
 
@@ -435,7 +431,31 @@ pub(crate) fn unix_seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-pub(crate) const fn dial_reason(error: &DialError) -> Reason {
+/// Connects to an origin as a generation says, and tells how long that took.
+pub(crate) async fn dial_origin(
+    worker: &Worker,
+    generation: &Generation,
+    destination: SocketAddr,
+    bytes_follow: bool,
+) -> Result<(Leg, Duration), Reason> {
+    let began = Instant::now();
+    let options = DialOptions {
+        mark: worker.shared.mark,
+        timeout: generation.connect_timeout,
+        bytes_follow,
+    };
+    let origin = dial(destination, &options).await.map_err(|error| {
+        if let DialError::Local(error) = &error {
+            tracing::warn!(%error, "cannot dial");
+        }
+        dial_reason(&error)
+    })?;
+    let connected = began.elapsed();
+    worker.metrics.connect.note(connected);
+    Ok((Leg::new(origin), connected))
+}
+
+const fn dial_reason(error: &DialError) -> Reason {
     match error {
         DialError::Refused => Reason::OriginRefused,
         DialError::TimedOut => Reason::OriginTimeout,

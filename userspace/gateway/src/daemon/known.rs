@@ -9,6 +9,8 @@ use sluice_policy::{
 use super::metrics;
 use super::peek::First;
 use crate::facts::{self, Answered};
+use crate::origin::Client;
+use crate::page::Visitor;
 
 /// What is known of a flow, gathered stage by stage; what of it a policy is told, says
 /// [`Known::facts`].
@@ -67,6 +69,22 @@ impl Known {
             answered: None,
             certified: None,
         }
+    }
+
+    /// Who the client is, for what is remembered of it.
+    pub(crate) fn who(&self, policy: &Policy) -> Client {
+        match self.visitor(policy) {
+            Visitor::User(user) => Client::User(user.into()),
+            Visitor::Address(address) => Client::Address(address),
+        }
+    }
+
+    /// Who the client is, for warnings.
+    pub(crate) fn visitor<'f>(&self, policy: &'f Policy) -> Visitor<'f> {
+        let address = self.client.ip();
+        policy
+            .user_at(address)
+            .map_or(Visitor::Address(address), Visitor::User)
     }
 
     /// The server name of the hello.

@@ -13,7 +13,6 @@ use hyper::{Method, Request, Response, StatusCode, Version, http};
 use hyper_util::rt::TokioIo;
 use sluice_abi::Reason;
 use sluice_policy::{BlockKind, Decided, Decision, Outcome, RuleId, Scheme, Stage};
-use sluice_splice::{DialOptions, dial};
 use tokio::io::copy_bidirectional;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -21,12 +20,11 @@ use tokio::task::JoinHandle;
 use super::forward::{Passing, Upstream};
 use super::pages::Told;
 use super::rewind::{Rewind, Traffic};
-use super::serve::idle;
+use super::serve::time_up;
 use super::strict::Gate;
-use crate::daemon::flow::dial_reason;
+use crate::daemon::flow::dial_origin;
 use crate::daemon::generation::Generation;
 use crate::daemon::known::Known;
-use crate::daemon::leg::Leg;
 use crate::daemon::worker::Worker;
 use crate::page::PROCEED_PATH;
 use crate::request::wire::Bad;
@@ -320,16 +318,9 @@ impl Exchange {
             None if self.scheme == Scheme::Https => return Err(Reason::Internal),
             _ => {}
         }
-        let options = DialOptions {
-            mark: self.worker.shared.mark,
-            timeout: self.generation.connect_timeout,
-            bytes_follow: true,
-        };
-        let began = Instant::now();
-        let origin = dial(self.known.destination, &options).await;
-        let origin = origin.map_err(|error| dial_reason(&error))?;
-        self.worker.metrics.connect.note(began.elapsed());
-        let stream = Rewind::new(Bytes::new(), Leg::new(origin));
+        let to = self.known.destination;
+        let (origin, _) = dial_origin(&self.worker, &self.generation, to, true).await?;
+        let stream = Rewind::new(Bytes::new(), origin);
         let traffic = stream.traffic();
         let upstream = Upstream::begin(stream, false, Rc::clone(&self.over)).await;
         self.set_upstream(upstream.map_err(|_| Reason::OriginReset)?, traffic);
@@ -344,18 +335,9 @@ impl Exchange {
         why
     }
 
-    /// Waits until the flow has lasted as long as a flow may.
-    pub(super) async fn total(&self) {
-        let most = self.generation.relay.total_timeout;
-        if most.is_zero() {
-            return std::future::pending().await;
-        }
-        tokio::time::sleep(most).await;
-    }
-
-    /// Waits until nothing has moved for the idle time.
-    pub(super) async fn idle(&self) {
-        idle(self.generation.relay.idle_timeout, || self.moving()).await;
+    /// Waits until the flow's time is over; says which.
+    pub(super) async fn time_up(&self) -> Reason {
+        time_up(&self.generation.relay, || self.moving()).await
     }
 }
 

@@ -19,6 +19,7 @@ pub mod rejected;
 pub mod rewind;
 mod serve;
 mod strict;
+mod through;
 pub mod tickets;
 
 use std::sync::Arc;
@@ -40,7 +41,7 @@ use tickets::TicketKeys;
 
 pub(crate) use exchange::{Exchange, Judged};
 pub(crate) use forward::Upstream;
-pub(crate) use serve::{idle, serve};
+pub(crate) use serve::{serve, time_up};
 
 /// Visitors that have gone on behind a warning, who are remembered at most.
 const WARNINGS: usize = 65_536;

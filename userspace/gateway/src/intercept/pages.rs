@@ -173,11 +173,7 @@ impl Exchange {
     }
 
     fn visitor(&self) -> Visitor<'_> {
-        let address = self.known.client.ip();
-        match self.generation.policy.user_at(address) {
-            Some(user) => Visitor::User(user),
-            None => Visitor::Address(address),
-        }
+        self.known.visitor(&self.generation.policy)
     }
 
     /// Passes a page on, and records it.

@@ -2,28 +2,21 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 
+use crate::origin::Client;
+
 /// Refusals that are remembered at most; the oldest goes.
 const MOST: usize = 16_384;
 
-/// Who refused a leaf: the user, or else the address.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Who {
-    /// Somebody who is known by name.
-    User(Box<str>),
-    /// An address of which nobody knows whose it is.
-    Address(IpAddr),
-}
-
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Key {
-    who: Who,
+    who: Client,
     host: Option<Box<str>>,
     destination: SocketAddr,
 }
@@ -74,7 +67,7 @@ impl Rejected {
     /// Remembers for a time that a client refused the leaf for a host; `alert` is what it said.
     pub fn note(
         &self,
-        who: Who,
+        who: Client,
         host: Option<&str>,
         destination: SocketAddr,
         alert: Option<&str>,
@@ -107,7 +100,7 @@ impl Rejected {
     /// Whether a client refused the leaf for a host lately.
     pub fn knows(
         &self,
-        who: impl FnOnce() -> Who,
+        who: impl FnOnce() -> Client,
         host: Option<&str>,
         destination: SocketAddr,
         now: Instant,
@@ -140,8 +133,8 @@ impl Rejected {
             .into_iter()
             .map(|(key, entry)| Refusal {
                 client: match &key.who {
-                    Who::User(name) => name.to_string(),
-                    Who::Address(address) => address.to_string(),
+                    Client::User(name) => name.to_string(),
+                    Client::Address(address) => address.to_string(),
                 },
                 host: key.host.as_deref().map(str::to_owned),
                 destination: key.destination,
@@ -199,8 +192,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn address(last: u8) -> Who {
-        Who::Address([10, 0, 0, last].into())
+    fn address(last: u8) -> Client {
+        Client::Address([10, 0, 0, last].into())
     }
 
     #[test]
@@ -216,11 +209,11 @@ mod tests {
             Some("unknown_ca"),
             (now, HOUR),
         );
-        let knows = |who: &Who, host, to, at| rejected.knows(|| who.clone(), host, to, at);
+        let knows = |who: &Client, host, to, at| rejected.knows(|| who.clone(), host, to, at);
         assert!(knows(&address(1), Some("a.example"), place, now));
         assert!(!knows(&address(2), Some("a.example"), place, now));
         assert!(!knows(
-            &Who::User("10.0.0.1".into()),
+            &Client::User("10.0.0.1".into()),
             Some("a.example"),
             place,
             now
@@ -260,7 +253,7 @@ mod tests {
         let rejected = Rejected::default();
         let now = Instant::now();
         let place: SocketAddr = "[2001:db8::1]:443".parse().unwrap();
-        rejected.note(Who::User("alice".into()), None, place, None, (now, HOUR));
+        rejected.note(Client::User("alice".into()), None, place, None, (now, HOUR));
         rejected.note(
             address(1),
             Some("a.example"),

@@ -8,6 +8,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sluice_abi::Reason;
+use sluice_splice::Options;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Exchange;
@@ -101,8 +102,7 @@ where
             Ok(()) => Reason::Finished,
             Err(error) => exchange.cut.get().unwrap_or_else(|| end_of(&error)),
         },
-        () = exchange.idle() => exchange.cut_off(Reason::IdleTimeout),
-        () = exchange.total() => exchange.cut_off(Reason::TotalTimeout),
+        why = exchange.time_up() => exchange.cut_off(why),
     }
 }
 
@@ -117,8 +117,23 @@ fn end_of(error: &hyper::Error) -> Reason {
     }
 }
 
+/// Waits until a flow has been idle, or has lasted, for as long as a relay may; says which. `moving`
+/// is a number that grows while anything moves.
+pub(crate) async fn time_up(limits: &Options, moving: impl Fn() -> u64) -> Reason {
+    let total = async {
+        match limits.total_timeout {
+            Duration::ZERO => std::future::pending().await,
+            most => tokio::time::sleep(most).await,
+        }
+    };
+    tokio::select! {
+        () = idle(limits.idle_timeout, moving) => Reason::IdleTimeout,
+        () = total => Reason::TotalTimeout,
+    }
+}
+
 /// Waits until a number has not changed for a time; for ever where that is zero.
-pub(crate) async fn idle(patience: Duration, moving: impl Fn() -> u64) {
+async fn idle(patience: Duration, moving: impl Fn() -> u64) {
     if patience.is_zero() {
         return std::future::pending().await;
     }

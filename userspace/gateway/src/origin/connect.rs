@@ -48,7 +48,7 @@ pub struct Origins {
     handshake_timeout: Duration,
 }
 
-/// Who a handshake is made for.
+/// Who a client is, for what is kept for it alone: the user, or else the address.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Client {
     /// A client of whom nothing but the address is known.

@@ -368,7 +368,8 @@ fn nonce() -> String {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal, as records and tokens have them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
     let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     halves.map(digit).collect()

@@ -108,3 +108,22 @@ fn one_byte_at_a_time_tells_as_much() {
         assert_eq!(heard, b"SSH-2.0-test\r\n");
     });
 }
+
+#[test]
+fn what_is_no_http_lasts_no_longer_than_a_flow_may() {
+    let rules = format!("[splice]\ntotal_timeout = \"300ms\"\n{RULES}");
+    let lab = Lab::before(&echo(), &rules);
+    lab.run(async {
+        let mut stream = lab.trusting_gateway().connect(&lab).await.unwrap();
+        // Busy all the time, until it is ended.
+        let mut heard = [0; 14];
+        while stream.write_all(b"SSH-2.0-test\r\n").await.is_ok()
+            && stream.read_exact(&mut heard).await.is_ok()
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    lab.over(1);
+    let (flows, _) = lab.end();
+    assert_eq!(flows[0]["end"], "total-timeout", "{}", flows[0]);
+}

@@ -1,7 +1,6 @@
 //! What is spoken inside TLS where HTTP was not agreed on: known by its first bytes, and relayed
 //! under rules of its own.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,8 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::Flow;
 use crate::daemon::metrics::Verdict;
-use crate::intercept::idle;
 use crate::intercept::rewind::Traffic;
+use crate::intercept::time_up;
 
 /// Bytes that are read before it is known what they are.
 const FIRST: usize = 4096;
@@ -67,24 +66,25 @@ impl Flow<'_> {
             return self.reason;
         }
         let moving = || to_client.sum() + to_origin.sum();
-        let patience = self.generation.relay.idle_timeout;
         let relay = async {
             origin.write_all(&first).await?;
             origin.flush().await?;
             drop(first);
             copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER).await
         };
-        let end = first_of(relay, idle(patience, moving)).await;
+        let end = tokio::select! {
+            relayed = relay => match relayed {
+                Ok(_) => Reason::Finished,
+                Err(error) => {
+                    tracing::debug!(%error, "a decrypted flow broke");
+                    Reason::ClientReset
+                }
+            },
+            why = time_up(&self.generation.relay, moving) => why,
+        };
         self.before.0 += to_origin.written();
         self.before.1 = to_client.written();
-        match end {
-            Some(Ok(_)) => Reason::Finished,
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a decrypted flow broke");
-                Reason::ClientReset
-            }
-            None => Reason::IdleTimeout,
-        }
+        end
     }
 
     /// What the policy says of it.
@@ -114,13 +114,5 @@ impl Flow<'_> {
             decided.outcome,
             Outcome::Allow | Outcome::AllowDecrypted | Outcome::Splice
         )
-    }
-}
-
-/// What ends first: the work, or `None` for the other.
-async fn first_of<T>(work: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
-    tokio::select! {
-        done = work => Some(done),
-        () = other => None,
     }
 }

@@ -1,6 +1,5 @@
 //! Flows that are decrypted, or whose client is shown a page.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +10,7 @@ use rustls::pki_types::UnixTime;
 use sluice_abi::Reason;
 use sluice_mint::{Leaf, LeafName, LeafRequest, OriginCertificate};
 use sluice_peek::foreign;
-use sluice_policy::{Authority, BlockKind, NotNegotiated, Outcome, Scheme, Stage, Tls, TlsVersion};
+use sluice_policy::{Authority, NotNegotiated, Outcome, Scheme, Stage, Tls, TlsVersion};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,15 +20,14 @@ use crate::daemon::known::Certified;
 use crate::daemon::metrics::Verdict;
 use crate::daemon::record::Interception;
 use crate::intercept::client::{Refusal, alert_name};
-use crate::intercept::rejected::Who;
 use crate::intercept::rewind::{Prefixed, Rewind, Traffic};
 use crate::intercept::tickets::{Binding, Bound};
 use crate::intercept::{Exchange, Judged, Leaves, Upstream, serve};
 use crate::origin::{
-    Client, Connected, Fault, HandshakeFailure, HelloClass, Offer, Outcome as Probed, ProbeKey,
-    Report, Target,
+    Connected, Fault, HandshakeFailure, HelloClass, Offer, Outcome as Probed, ProbeKey, Report,
+    Target,
 };
-use crate::page::{Visitor, Warned};
+use crate::page::{Visitor, Warned, hex};
 
 /// What is sent to origins and offered to clients of the application protocols that can be read.
 const READABLE: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -80,14 +78,7 @@ impl Flow<'_> {
     pub(super) async fn intercept(&mut self, client: Leg, bytes: Bytes) -> Reason {
         if self.known.is_http() {
             self.verdict = Verdict::Intercept;
-            let exchange = self.exchange(Scheme::Http, None);
-            let stream = Rewind::new(bytes, client);
-            let traffic = stream.traffic();
-            return self.requests((stream, traffic), exchange, false).await;
-        }
-        if self.generation.means.leaves.is_none() {
-            let judgement = self.give_up();
-            return Box::pin(self.settle(client, bytes, judgement)).await;
+            return self.clear_requests(client, bytes, None).await;
         }
         match Box::pin(self.meet()).await {
             Ok(met) => Box::pin(self.decrypt(client, bytes, met)).await,
@@ -116,7 +107,7 @@ impl Flow<'_> {
             versions: facts.tls_versions,
             alpn: &offered,
         };
-        let identity = identity(facts.user, self.known.client.ip());
+        let identity = self.known.who(&self.generation.policy);
         let stream = Rewind::new(Bytes::new(), origin);
         let began = Instant::now();
         let met = origins
@@ -152,28 +143,21 @@ impl Flow<'_> {
             Ok(outcome) => return Err(self.conclude(outcome)),
             Err(_) => return Err(self.give_up()),
         }
-        let met = met.map_err(|failure| self.refuse_origin(reason_of(&failure)))?;
+        let met = met.map_err(|failure| self.deny(reason_of(&failure)))?;
         if failed {
             return Err(self.give_up());
         }
         let faults = met.report.certificate.faults;
         if faults.contains(Fault::SelfTrust) {
-            return Err(self.refuse_origin(Reason::OriginHandshakeFailed));
+            return Err(self.deny(Reason::OriginHandshakeFailed));
         }
         // What cannot be verified is never decrypted: a leaf of ours could not say so.
         if faults.contains(Fault::RevocationUnknown)
             || faults.contains(Fault::UnknownCriticalExtension)
         {
-            return Err(self.refuse_origin(Reason::OriginUnverifiable));
+            return Err(self.deny(Reason::OriginUnverifiable));
         }
         Ok(met)
-    }
-
-    /// Ends a flow whose origin cannot be spoken with.
-    const fn refuse_origin(&mut self, reason: Reason) -> Judgement {
-        self.verdict = Verdict::Block;
-        self.reason = reason;
-        Judgement::Block(BlockKind::Alert)
     }
 
     /// Meets the client with a leaf, and serves its requests.
@@ -217,8 +201,8 @@ impl Flow<'_> {
             let patience = (generation.silent_timeout, generation.hello_timeout);
             first = Box::pin(first_inside(&mut stream, patience)).await;
             if foreign::application(&first) != Some("http") {
-                let sides = ((stream, client), (met.stream, traffic));
-                return Box::pin(self.relay_inside(sides.0, sides.1, first)).await;
+                let relay = self.relay_inside((stream, client), (met.stream, traffic), first);
+                return Box::pin(relay).await;
             }
         }
         let stream = Prefixed::new(first.freeze(), stream);
@@ -236,10 +220,8 @@ impl Flow<'_> {
     /// Shows a page in answer to every request, without asking an origin.
     pub(super) async fn show_page(&mut self, client: Leg, bytes: Bytes) -> Reason {
         if self.known.is_http() {
-            let exchange = self.exchange(Scheme::Http, self.judged_already());
-            let stream = Rewind::new(bytes, client);
-            let traffic = stream.traffic();
-            return self.requests((stream, traffic), exchange, false).await;
+            let fixed = self.judged_already();
+            return self.clear_requests(client, bytes, fixed).await;
         }
         let generation = Arc::clone(&self.generation);
         let Some(leaves) = &generation.means.leaves else {
@@ -296,9 +278,7 @@ impl Flow<'_> {
     /// There is no leaf to meet the client with.
     async fn without_leaf(&mut self, client: Leg, why: &str) -> Reason {
         tracing::debug!(why, host = self.known.sni(), "no leaf");
-        self.verdict = Verdict::Block;
-        self.reason = Reason::LeafUnavailable;
-        let judgement = Judgement::Block(BlockKind::Alert);
+        let judgement = self.deny(Reason::LeafUnavailable);
         self.settle(client, Bytes::new(), judgement).await
     }
 
@@ -314,10 +294,9 @@ impl Flow<'_> {
         let shown = leaf.fingerprint.0;
         self.decrypted_mut().told.leaf = Some(hex(&shown));
         let config = {
-            let who = self.who();
-            let identity = match &who {
-                Who::User(name) => format!("user {name}"),
-                Who::Address(address) => address.to_string(),
+            let identity = match self.known.visitor(&self.generation.policy) {
+                Visitor::User(name) => format!("user {name}"),
+                Visitor::Address(address) => address.to_string(),
             };
             let address = self.known.destination.to_string();
             let binding = Binding::of(&Bound {
@@ -362,7 +341,7 @@ impl Flow<'_> {
             return Reason::CertificateInvalid;
         }
         self.worker.shared.memory.rejected.note(
-            self.who(),
+            self.known.who(&self.generation.policy),
             self.known.sni(),
             self.known.destination,
             alert.as_deref(),
@@ -404,16 +383,12 @@ impl Flow<'_> {
         let Some(rule) = self.generation.policy.rule(rule) else {
             return false;
         };
-        let address = self.known.client.ip();
         let port = self.known.destination.port();
         let Ok(site) = Authority::parse(&format!("{host}:{port}"), Scheme::Https) else {
             return false;
         };
         let warned = Warned {
-            visitor: match self.generation.policy.user_at(address) {
-                Some(user) => Visitor::User(user),
-                None => Visitor::Address(address),
-            },
+            visitor: self.known.visitor(&self.generation.policy),
             site: site.as_str(),
             rule: &rule.name,
         };
@@ -423,6 +398,14 @@ impl Flow<'_> {
             .memory
             .warnings
             .has_continued(&warned, now)
+    }
+
+    /// Serves cleartext requests until the connection ends.
+    async fn clear_requests(&mut self, client: Leg, bytes: Bytes, fixed: Option<Judged>) -> Reason {
+        let exchange = self.exchange(Scheme::Http, fixed);
+        let stream = Rewind::new(bytes, client);
+        let traffic = stream.traffic();
+        self.requests((stream, traffic), exchange, false).await
     }
 
     /// Serves requests until the connection ends.
@@ -442,15 +425,6 @@ impl Flow<'_> {
         self.before = (self.before.0 + to_origin, to_client);
         self.decrypted_mut().told.requests = exchange.judged();
         end
-    }
-
-    /// Who the client is, for what is remembered of it.
-    pub(super) fn who(&self) -> Who {
-        let address = self.known.client.ip();
-        match self.generation.policy.user_at(address) {
-            Some(user) => Who::User(user.into()),
-            None => Who::Address(address),
-        }
     }
 
     pub(super) fn decrypted_mut(&mut self) -> &mut Decrypted {
@@ -489,13 +463,6 @@ impl Certified {
     }
 }
 
-fn identity(user: Option<&str>, address: IpAddr) -> Client {
-    match user {
-        Some(user) => Client::User(user.into()),
-        None => Client::Address(address),
-    }
-}
-
 /// What a leaf takes from an origin's certificate; `None` where that cannot be decoded.
 fn leaf_origin(report: &Report) -> Option<sluice_mint::Origin> {
     let leaf = report.certificate.leaf.as_ref()?;
@@ -531,13 +498,4 @@ fn reason_of(failure: &HandshakeFailure) -> Reason {
         Some(why) => why.reason(),
         None => Reason::OriginTimeout,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Writing into a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sluice_abi::Reason;
-use sluice_policy::BlockKind;
 
 use super::{Flow, Judgement};
 use crate::config::SniTruth;
-use crate::daemon::metrics::Verdict;
 use crate::names::NameError;
 
 impl Flow<'_> {
@@ -30,7 +28,7 @@ impl Flow<'_> {
                     NameError::NotFound => Reason::UntrueName,
                     NameError::Unavailable => Reason::UnresolvedName,
                 };
-                return Err(self.disbelieve(reason));
+                return Err(self.deny(reason));
             }
         };
         if addresses
@@ -40,25 +38,19 @@ impl Flow<'_> {
             return Ok(());
         }
         if generation.sni_truth == SniTruth::Check {
-            return Err(self.disbelieve(Reason::UntrueName));
+            return Err(self.deny(Reason::UntrueName));
         }
         let alike = |address: &&std::net::IpAddr| address.is_ipv4() == dialled.is_ipv4();
         let Some(&address) = addresses.iter().find(alike).or(addresses.first()) else {
-            return Err(self.disbelieve(Reason::UntrueName));
+            return Err(self.deny(Reason::UntrueName));
         };
         let destination = SocketAddr::new(address.to_canonical(), dialled.port());
         if let Some(reason) = self.worker.shared.guard.refuses(destination) {
-            return Err(self.disbelieve(reason));
+            return Err(self.deny(reason));
         }
         self.learn().destination = destination;
         // What was found out so far rests on another destination.
         self.settled = None;
         Ok(())
-    }
-
-    const fn disbelieve(&mut self, reason: Reason) -> Judgement {
-        self.verdict = Verdict::Block;
-        self.reason = reason;
-        Judgement::Block(BlockKind::Alert)
     }
 }
