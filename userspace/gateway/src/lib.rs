@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod explain;
 pub mod facts;
+pub mod identity;
 pub mod intercept;
 pub mod kernel_state;
 pub mod names;

@@ -31,7 +31,7 @@ pub struct Facts<'a> {
     /// Who the client is; `None` where nobody knows.
     pub user: Option<&'a str>,
     /// Names of groups that somebody else than the policy says the client is in.
-    pub groups: &'a [&'a str],
+    pub groups: &'a [Box<str>],
     /// When the flow was opened, in seconds since 1970 in UTC.
     pub time: Option<i64>,
     /// What a CONNECT asks for; only on proxy listeners.

@@ -223,7 +223,7 @@ impl Lookups {
                 marks.extend_from_slice(groups);
             }
             for name in facts.groups {
-                let group = tables.groups_by_name.get(*name);
+                let group = tables.groups_by_name.get(&**name);
                 if let Some(all) = group.and_then(|&group| tables.group_closure.get(group as usize))
                 {
                     marks.extend_from_slice(all);

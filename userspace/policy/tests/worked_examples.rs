@@ -173,7 +173,7 @@ fn an_sslv2_hello_is_blocked_at_once() {
 fn an_sslv2_hello_of_an_excepted_user_passes_at_once() {
     for set in policies() {
         let facts = Facts {
-            groups: &["Allow Skype"],
+            groups: &["Allow Skype".into()],
             ..flow(SSLV2, None)
         };
         assert_eq!(
@@ -198,7 +198,7 @@ fn a_bank_is_spliced_at_its_hello() {
 fn who_is_excepted_from_what_is_unknown_needs_no_look() {
     for set in policies() {
         let facts = Facts {
-            groups: &["Allow Skype"],
+            groups: &["Allow Skype".into()],
             user: Some("qa"),
             ..flow(Tls::Hello, Some("news.example"))
         };
@@ -237,7 +237,7 @@ fn an_ordinary_flow_is_probed_and_never_decrypted() {
 #[test]
 fn webmail_of_staff_is_decrypted_once_its_certificate_is_good() {
     let facts = Facts {
-        groups: &["staff"],
+        groups: &["staff".into()],
         ..flow(Tls::Negotiated, Some("mail.example"))
     };
     let to_certificate = vec![Stage::Hello, Stage::ServerHello, Stage::Certificate];

@@ -269,7 +269,11 @@ impl Steering {
                 break;
             }
             if !self.0.pins.map(map::ACTIVE.name).exists() {
+                // A resync that ran while the gate was being opened may have put the rule back
+                // after it had been removed, and the pins not yet.
+                let removed = route::remove(&netlink, self.0.routing.table).await;
                 self.release();
+                removed?;
                 return Err(Error::NotLoaded(self.0.pins.path().to_owned()));
             }
             if let Err(error) = self.resync(&netlink).await {
@@ -278,11 +282,9 @@ impl Steering {
                     "cannot look after devices"
                 );
             }
-            if !self.0.pins.map(map::ACTIVE.name).exists() {
-                // Whoever opened the gate meanwhile is not to find a part of it closed again.
-                route::remove(&netlink, self.0.routing.table).await?;
+            if self.0.pins.map(map::ACTIVE.name).exists() {
+                look = Instant::now() + Self::RESYNC;
             }
-            look = Instant::now() + Self::RESYNC;
         }
         Ok(())
     }

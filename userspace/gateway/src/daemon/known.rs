@@ -1,14 +1,17 @@
 //! What is known of a flow.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use sluice_policy::{
-    CertificateState, CertificateStates, Facts, NotNegotiated, Policy, Stage, Tls, TlsVersion,
+    CertificateState, CertificateStates, Connect, Facts, Listener, NotNegotiated, Policy, Stage,
+    Tls, TlsVersion,
 };
 
 use super::metrics;
 use super::peek::First;
 use crate::facts::{self, Answered};
+use crate::identity::Identity;
 use crate::origin::Client;
 use crate::page::Visitor;
 
@@ -20,6 +23,10 @@ pub(crate) struct Known {
     pub(crate) destination: SocketAddr,
     /// When the flow began, in seconds since 1970.
     pub(crate) opened: i64,
+    /// Who the client is, where somebody else than the policy says so.
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// How it came by a proxy listener; `None`: the kernel steered it.
+    pub(crate) proxied: Option<Arc<Proxied>>,
     pub(crate) first: Option<First>,
     pub(crate) application: Option<&'static str>,
     /// The host that the first request in the clear names.
@@ -29,6 +36,24 @@ pub(crate) struct Known {
     pub(crate) answered: Option<Answered>,
     /// `None` while no handshake with the origin was made.
     pub(crate) certified: Option<Box<Certified>>,
+}
+
+/// What a client asked of a proxy listener.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Proxied {
+    /// The listener's name.
+    pub(crate) listener: Box<str>,
+    /// What its CONNECT asks for; `None` for requests that name their URL.
+    pub(crate) connect: Option<Connecting>,
+}
+
+/// What a CONNECT asks for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Connecting {
+    /// The name or address, in canonical form.
+    pub(crate) host: Box<str>,
+    pub(crate) port: u16,
+    pub(crate) user_agent: Option<Box<str>>,
 }
 
 /// What a handshake of our own told of the origin.
@@ -62,6 +87,8 @@ impl Known {
             client,
             destination,
             opened,
+            identity: None,
+            proxied: None,
             first: None,
             application: None,
             http_host: None,
@@ -80,11 +107,17 @@ impl Known {
     }
 
     /// Who the client is, for warnings.
-    pub(crate) fn visitor<'f>(&self, policy: &'f Policy) -> Visitor<'f> {
-        let address = self.client.ip();
-        policy
-            .user_at(address)
-            .map_or(Visitor::Address(address), Visitor::User)
+    pub(crate) fn visitor<'f>(&'f self, policy: &'f Policy) -> Visitor<'f> {
+        self.user(policy)
+            .map_or_else(|| Visitor::Address(self.client.ip()), Visitor::User)
+    }
+
+    /// The user, where it is known who the client is.
+    pub(crate) fn user<'f>(&'f self, policy: &'f Policy) -> Option<&'f str> {
+        match &self.identity {
+            Some(identity) => Some(&identity.user),
+            None => policy.user_at(self.client.ip()),
+        }
     }
 
     /// The server name of the hello.
@@ -109,7 +142,19 @@ impl Known {
     pub(crate) fn facts<'f>(&'f self, policy: &'f Policy) -> Facts<'f> {
         let (client, destination) = (self.client.ip(), self.destination);
         let (address, port) = (destination.ip(), destination.port());
-        let opened = facts::opened(policy, client, address, port, self.opened);
+        let mut opened = facts::opened(policy, client, address, port, self.opened);
+        opened.user = self.user(policy);
+        if let Some(identity) = &self.identity {
+            opened.groups = &identity.groups;
+        }
+        if let Some(proxied) = &self.proxied {
+            opened.listener = Some(Listener::Proxy(&proxied.listener));
+            opened.connect = proxied.connect.as_ref().map(|connect| Connect {
+                host: Some(&connect.host),
+                port: Some(connect.port),
+                user_agent: connect.user_agent.as_deref(),
+            });
+        }
         let mut facts = match &self.first {
             None => opened,
             Some(First::Hello(hello)) => facts::of_hello(opened, hello),

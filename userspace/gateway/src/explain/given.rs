@@ -319,7 +319,7 @@ pub struct Bad {
 pub struct Prepared<'g> {
     given: &'g Given<'g>,
     stage: Stage,
-    groups: Vec<&'g str>,
+    groups: Vec<Box<str>>,
     headers: Vec<(&'g str, &'g str)>,
     alpn: Option<Vec<u8>>,
     host: Option<Cow<'g, str>>,
@@ -395,7 +395,7 @@ impl<'g> Given<'g> {
         Ok(Prepared {
             given: self,
             stage,
-            groups: texts(&self.groups).collect(),
+            groups: texts(&self.groups).map(Into::into).collect(),
             headers: self
                 .headers
                 .get()

@@ -88,7 +88,7 @@ impl Exchange {
             rule: rule.map(|rule| rule.name.as_str()),
             message: rule.and_then(|rule| rule.message.as_deref()),
             reference: told.reference,
-            user: self.generation.policy.user_at(self.known.client.ip()),
+            user: self.known.user(&self.generation.policy),
             time: unix_seconds(told.time),
         }
     }
@@ -206,7 +206,7 @@ impl Exchange {
             time: rfc3339(told.time),
             client: self.known.client,
             destination: self.known.destination,
-            user: policy.user_at(self.known.client.ip()),
+            user: self.known.user(policy),
             method: told.method.as_str(),
             url: &told.url,
             verdict,

@@ -535,7 +535,7 @@ fn is_entry(entry: &UrlEntry, url: &str) -> bool {
 
 fn is_member(set: &RuleSet, facts: &Facts<'_>, index: usize) -> bool {
     let group = &set.groups[index];
-    facts.groups.contains(&group.name.as_str())
+    facts.groups.iter().any(|name| **name == *group.name)
         || facts
             .client
             .is_some_and(|client| group.nets.iter().any(|net| net.contains(client)))

@@ -455,8 +455,12 @@ pub(crate) fn flow(bytes: &[u8]) -> Facts<'static> {
     );
     facts.stage = Stage::Request;
     facts.user = tape.one(&[None, None, Some("alice"), Some("bob"), Some("carol")]);
-    let groups: [&[&str]; 4] = [&[], &[], &["staff"], &["outsiders", "staff"]];
-    facts.groups = tape.one(&groups);
+    static GROUPS: LazyLock<[Vec<Box<str>>; 4]> = LazyLock::new(|| {
+        [&[][..], &[], &["staff"], &["outsiders", "staff"]]
+            .map(|names| names.iter().map(|&name| name.into()).collect())
+    });
+    let [a, b, c, d] = &*GROUPS;
+    facts.groups = tape.one(&[a, b, c, d]);
     // A Monday at ten, and the Saturday after at one in the afternoon.
     facts.time = Some(tape.one(&[1_772_445_600, 1_772_888_400]));
     facts.listener = Some(tape.one(&[

@@ -1,0 +1,31 @@
+//! Who a client is, and how that came to be believed.
+//!
+//! The policy itself knows users by their addresses (`[[user]]`, `[identity]`). What is here comes
+//! from elsewhere: from credentials that a client showed, or from whoever watches over who has which
+//! address. It goes before what the policy says of the address.
+
+use std::sync::Arc;
+
+/// Who a client is believed to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// The user's name, as rules have it.
+    pub user: Box<str>,
+    /// Names of groups that the source says the user is in; those of the policy come on top.
+    pub groups: Box<[Box<str>]>,
+    /// How it came to be believed.
+    pub source: Source,
+}
+
+/// How it came to be believed who a client is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// Somebody told the daemon that the user has the address.
+    Address,
+    /// The client showed a certificate.
+    Certificate,
+    /// The client showed credentials, which the provider of this name accepted.
+    Credentials(Arc<str>),
+    /// The same address showed credentials to a proxy listener lately.
+    Learned(Arc<str>),
+}
