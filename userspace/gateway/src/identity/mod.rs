@@ -4,6 +4,8 @@
 //! from elsewhere: from credentials that a client showed, or from whoever watches over who has which
 //! address. It goes before what the policy says of the address.
 
+pub mod authenticate;
+
 use std::sync::Arc;
 
 /// Who a client is believed to be.
