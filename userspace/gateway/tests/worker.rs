@@ -248,6 +248,15 @@ fn questions_are_answered() {
             "no {line} in\n{page}"
         );
     }
+    let mut open = TcpStream::connect(address).unwrap();
+    open.write_all(b"GET /metrics HTTP/1.0\r\nAccept: text/plain;q=0.5\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let kind = "\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(head.contains(kind), "{head}");
+    assert!(body.ends_with("\n# EOF\n"), "{body}");
     let mut told = String::new();
     for line in page.lines() {
         if let Some(type_of) = line.strip_prefix("# TYPE ") {
