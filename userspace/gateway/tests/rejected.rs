@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use sluice_gateway::ask;
 use sluice_gateway::config::{AdminListener, Config};
 use sluice_gateway::daemon::admin;
-use sluice_gateway::daemon::export::{Sources, text};
+use sluice_gateway::daemon::export::{Exporter, Format, Sources};
 use sluice_gateway::daemon::generation::{Current, Generation};
 use sluice_gateway::daemon::guard::Guard;
 use sluice_gateway::daemon::limits::Limits;
@@ -70,7 +70,8 @@ impl Daemon {
             shared: Arc::new(shared),
             workers: Vec::new(),
             steering: None,
-            reloads: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
+            reloads: Arc::default(),
+            further: Vec::new(),
         };
         let sockets = admin::open(&listen).unwrap();
         let (until, ended) = oneshot::channel();
@@ -112,7 +113,10 @@ fn sluice(arguments: &[&str]) -> (Option<i32>, String, String) {
 fn what_the_daemon_remembers_is_told_and_forgotten() {
     let daemon = Daemon::start();
     let config = daemon.config();
-    let metrics = || String::from_utf8(text(&daemon.sources).unwrap()).unwrap();
+    let metrics = || {
+        let exporter = Exporter::new(daemon.sources.clone());
+        exporter.text(Format::Prometheus).unwrap()
+    };
     assert!(metrics().contains("\nsluice_rejected_ca_remembered 4\n"));
 
     let (code, out, err) = sluice(&["rejected", "--config", &config]);

@@ -4,14 +4,14 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sluice_abi::Reason;
 use sluice_gateway::config::{AdminListener, Config};
 use sluice_gateway::daemon::admin;
-use sluice_gateway::daemon::export::Sources;
+use sluice_gateway::daemon::export::{Reloads, Sources};
 use sluice_gateway::daemon::generation::{Current, Generation};
 use sluice_gateway::daemon::guard::Guard;
 use sluice_gateway::daemon::limits::Limits;
@@ -218,11 +218,16 @@ fn questions_are_answered() {
         panic!("no TCP socket")
     };
     let address = tcp.local_addr().unwrap();
+    let reloads = Reloads::default();
+    reloads.note_taken();
+    reloads.note_taken();
+    reloads.note_refused();
     let sources = Sources {
         shared: Arc::clone(&running.shared),
         workers: vec![Arc::clone(&running.metrics)],
         steering: None,
-        reloads: Arc::new([AtomicU64::new(2), AtomicU64::new(1)]),
+        reloads: Arc::new(reloads),
+        further: Vec::new(),
     };
     let (until, ended) = oneshot::channel();
     let answering = std::thread::spawn(move || admin::serve(sockets, sources, ended));
@@ -232,17 +237,26 @@ fn questions_are_answered() {
     for line in [
         "sluice_flows_total{verdict=\"block\",reason=\"self-connect\",tls=\"unread\"} 1",
         "sluice_flow_ends_total{reason=\"self-connect\"} 1",
-        "sluice_reloads_total{result=\"taken\"} 2",
+        "sluice_reload_total{result=\"taken\"} 2",
         "sluice_active_flows 0",
         "sluice_generation 1",
         "sluice_peek_seconds_count 0",
-        "# TYPE sluice_decision_seconds summary",
+        "# TYPE sluice_decision_seconds histogram",
     ] {
         assert!(
             page.lines().any(|found| found == line),
             "no {line} in\n{page}"
         );
     }
+    let mut open = TcpStream::connect(address).unwrap();
+    open.write_all(b"GET /metrics HTTP/1.0\r\nAccept: text/plain;q=0.5\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    open.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let kind = "\r\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(head.contains(kind), "{head}");
+    assert!(body.ends_with("\n# EOF\n"), "{body}");
     let mut told = String::new();
     for line in page.lines() {
         if let Some(type_of) = line.strip_prefix("# TYPE ") {

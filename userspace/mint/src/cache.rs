@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use crate::{Fingerprint, Leaf, LeafName, MintError};
@@ -26,6 +29,9 @@ type Place = Arc<Mutex<Option<Arc<Leaf>>>>;
 pub(crate) struct Cache {
     limit: usize,
     state: Mutex<State>,
+    /// How many places there are, written by whoever holds the state, so that asking holds nobody up.
+    length: AtomicUsize,
+    evicted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -42,11 +48,22 @@ impl Cache {
         Self {
             limit: limit.max(1),
             state: Mutex::default(),
+            length: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        lock(&self.state).places.len()
+        self.length.load(Ordering::Relaxed)
+    }
+
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many leaves went because others came.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
     }
 
     /// The leaf of a key, if it is fresh; otherwise the one that `make` makes, which runs once
@@ -93,10 +110,12 @@ impl Cache {
             && let Some((_, oldest)) = order.pop_first()
         {
             places.remove(&oldest);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
         }
         let place = Place::default();
         places.insert(key.clone(), (place.clone(), *uses));
         order.insert(*uses, key.clone());
+        self.length.store(places.len(), Ordering::Relaxed);
         place
     }
 
@@ -114,6 +133,7 @@ impl Cache {
             && let Some((_, last)) = state.places.remove(key)
         {
             state.order.remove(&last);
+            self.length.store(state.places.len(), Ordering::Relaxed);
         }
     }
 }

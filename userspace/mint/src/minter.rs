@@ -55,10 +55,16 @@ pub struct MinterCounts {
     pub minted: u64,
     /// Leaves that were there already.
     pub hits: u64,
+    /// Leaves that were not there already, whatever became of the wish.
+    pub missed: u64,
     /// Wishes that came faster than a client may have them.
     pub limited: u64,
     /// Leaves that are kept.
     pub cached: usize,
+    /// How many are kept at most.
+    pub limit: usize,
+    /// Leaves that went because others came.
+    pub evicted: u64,
 }
 
 /// Makes leaves, and keeps those that it made. Shared by all threads.
@@ -76,6 +82,7 @@ pub struct Minter {
     clock: Arc<dyn Clock>,
     minted: AtomicU64,
     hits: AtomicU64,
+    missed: AtomicU64,
     limited: AtomicU64,
 }
 
@@ -109,6 +116,7 @@ impl Minter {
             clock,
             minted: AtomicU64::new(0),
             hits: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
             limited: AtomicU64::new(0),
         })
     }
@@ -141,9 +149,7 @@ impl Minter {
             }
             self.make(request, authority, now)
         });
-        if was_there {
-            count(&self.hits);
-        }
+        count(if was_there { &self.hits } else { &self.missed });
         leaf
     }
 
@@ -174,15 +180,18 @@ impl Minter {
         Ok(leaf)
     }
 
-    /// What was done so far.
+    /// What was done so far. Holds up nobody who wants a leaf.
     #[must_use]
     pub fn counts(&self) -> MinterCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         MinterCounts {
             minted: read(&self.minted),
             hits: read(&self.hits),
+            missed: read(&self.missed),
             limited: read(&self.limited),
             cached: self.cache.len(),
+            limit: self.cache.limit(),
+            evicted: self.cache.evicted(),
         }
     }
 

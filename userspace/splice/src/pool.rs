@@ -88,6 +88,8 @@ pub struct PipePool {
     options: PoolOptions,
     shelves: Mutex<Shelves>,
     lent: AtomicUsize,
+    /// What is on the shelves, written by whoever holds them.
+    kept: AtomicUsize,
     created: AtomicU64,
     refused: AtomicU64,
     spliced: AtomicU64,
@@ -104,6 +106,7 @@ impl PipePool {
             options,
             shelves: Mutex::default(),
             lent: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
             created: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             spliced: AtomicU64::new(0),
@@ -116,10 +119,10 @@ impl PipePool {
     /// What the pool has done and holds at this moment.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever asks must not keep a flow waiting for the shelves.
         Counters {
             lent: self.lent.load(Ordering::Relaxed),
-            kept: shelves.ordinary.len() + shelves.bulk.len(),
+            kept: self.kept.load(Ordering::Relaxed),
             created: self.created.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             spliced: self.spliced.load(Ordering::Relaxed),
@@ -147,12 +150,12 @@ impl PipePool {
     }
 
     fn take(&self, size: Size) -> Option<Lent<'_>> {
-        let kept = self
-            .shelves
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .of(size)
-            .pop();
+        let kept = {
+            let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = shelves.of(size).pop();
+            self.note_kept(&shelves);
+            kept
+        };
         let pipe = match kept {
             Some(pipe) => pipe,
             None => self.make(size)?,
@@ -195,6 +198,12 @@ impl PipePool {
         if shelf.len() < self.options.keep {
             shelf.push(pipe);
         }
+        self.note_kept(&shelves);
+    }
+
+    fn note_kept(&self, shelves: &Shelves) {
+        let kept = shelves.ordinary.len() + shelves.bulk.len();
+        self.kept.store(kept, Ordering::Relaxed);
     }
 
     pub(crate) fn count_spliced(&self, bytes: u64) {

@@ -98,7 +98,8 @@ pub struct Outcome {
 pub struct Progress {
     to_origin: AtomicU64,
     to_client: AtomicU64,
-    spliced: AtomicU64,
+    spliced_to_origin: AtomicU64,
+    spliced_to_client: AtomicU64,
 }
 
 impl Progress {
@@ -114,7 +115,16 @@ impl Progress {
 
     /// Of both, the bytes that never left the kernel.
     pub fn spliced(&self) -> u64 {
-        self.spliced.load(Ordering::Relaxed)
+        let (to_origin, to_client) = self.spliced_each_way();
+        to_origin + to_client
+    }
+
+    /// The bytes that never left the kernel: those to the origin, and those to the client.
+    pub fn spliced_each_way(&self) -> (u64, u64) {
+        (
+            self.spliced_to_origin.load(Ordering::Relaxed),
+            self.spliced_to_client.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -237,10 +247,12 @@ impl Relay<'_> {
         progress
             .to_client
             .store(self.inward.moved(), Ordering::Relaxed);
-        progress.spliced.store(
-            self.outward.spliced + self.inward.spliced,
-            Ordering::Relaxed,
-        );
+        progress
+            .spliced_to_origin
+            .store(self.outward.spliced, Ordering::Relaxed);
+        progress
+            .spliced_to_client
+            .store(self.inward.spliced, Ordering::Relaxed);
     }
 
     fn outlives_a_tick(&mut self) {

@@ -1,4 +1,7 @@
 //! What the programs count, added up over the CPUs.
+//!
+//! Each counter is asked for by a call of its own, some four hundred in all: aya 0.14 does not have
+//! `BPF_MAP_LOOKUP_BATCH`, and the call itself would need `unsafe` that this crate does without.
 
 use std::os::fd::{AsFd, AsRawFd};
 

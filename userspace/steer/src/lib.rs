@@ -30,6 +30,7 @@ mod route;
 mod status;
 mod steering;
 mod unload;
+mod vitals;
 
 pub use bench::{RawRun, TestBench};
 pub use counters::{Counter, Counters, EventStats, FlowFill, monotonic_ns};
@@ -45,3 +46,4 @@ pub use route::{PRIORITY as RULE_PRIORITY, PROTOCOL as ROUTE_PROTOCOL, Routing, 
 pub use status::{DeviceStatus, Status, status};
 pub use steering::{Attached, StartOptions, Steering};
 pub use unload::{UnloadOptions, Unloaded, unload};
+pub use vitals::{MapFill, Vitals};

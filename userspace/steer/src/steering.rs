@@ -14,10 +14,10 @@ use sluice_abi::map;
 use sluice_policy::kernel::KernelPolicy;
 
 use crate::{
-    Counters, Device, Error, EventReader, FlowFill, KernelLog, LanPatterns, LinkType, PinDir,
-    Routing, StateLock,
+    Counters, Device, Error, EventReader, FlowFill, KernelLog, LanPatterns, LinkType, MapFill,
+    PinDir, Routing, StateLock, Vitals,
     attach::{Attachment, attach},
-    counters::{CounterMaps, Heartbeat, Listeners, flow_fill},
+    counters::{CounterMaps, Heartbeat, Listeners, flow_fill, monotonic_ns},
     gateway::GatewayMap,
     generation::PolicyMaps,
     load::Loader,
@@ -25,6 +25,7 @@ use crate::{
     pin::side,
     probe::Probe,
     route,
+    vitals::map_fill,
 };
 
 /// What the kernel side is set up with.
@@ -210,6 +211,27 @@ impl Steering {
     /// The kernel refused to read the maps.
     pub fn flow_fill(&self) -> Result<FlowFill, Error> {
         flow_fill(&self.0.pins)
+    }
+
+    /// How full the maps are whose fill changes with the traffic; walks them, so only now and then.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to read the maps.
+    pub fn map_fill(&self) -> Result<Vec<MapFill>, Error> {
+        map_fill(&self.0.pins)
+    }
+
+    /// How the programs see the daemon and its policy. Waits for a policy that is being published.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused to read the maps.
+    pub fn vitals(&self) -> Result<Vitals, Error> {
+        let (_, cell) = locked(&self.0.policy).current()?;
+        let heartbeat = locked(&self.0.heartbeat).read()?;
+        let devices = locked(&self.0.attached).len();
+        Ok(Vitals::new(&cell, heartbeat, monotonic_ns(), devices))
     }
 
     /// The reader of sampled verdicts; there must be one at a time, on all handles and processes.

@@ -33,7 +33,11 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
 
 /// Packages of which one program alone is wanted: installing them would start a server on the
 /// developer's machine.
-pub(super) const UNPACKED: [(&str, &str); 2] = [("prometheus", "promtool"), ("nginx", "nginx")];
+pub(super) const UNPACKED: [(&str, &str); 3] = [
+    ("prometheus", "prometheus"),
+    ("prometheus", "promtool"),
+    ("nginx", "nginx"),
+];
 
 /// Takes a program, and it alone, out of a package.
 ///

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::export::{Sources, text};
+use super::export::{Exporter, Format, Sources};
 use crate::config::AdminListener;
 use crate::intercept::rejected::Refusal;
 
@@ -111,19 +111,19 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let sources = Arc::new(sources);
+    let exporter = Arc::new(Exporter::new(sources));
     let room = Arc::new(Semaphore::new(AT_ONCE));
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for socket in sockets {
-            let (sources, room) = (Arc::clone(&sources), Arc::clone(&room));
+            let (exporter, room) = (Arc::clone(&exporter), Arc::clone(&room));
             match socket {
                 Socket::Tcp(socket) => {
                     let listener = TcpListener::from_std(socket)?;
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, &sources, &room).await;
+                            answer(accepted, &exporter, &room).await;
                         }
                     });
                 }
@@ -132,7 +132,7 @@ pub fn serve(
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, &sources, &room).await;
+                            answer(accepted, &exporter, &room).await;
                         }
                     });
                 }
@@ -144,7 +144,7 @@ pub fn serve(
     })
 }
 
-async fn answer<S>(accepted: io::Result<S>, sources: &Arc<Sources>, room: &Arc<Semaphore>)
+async fn answer<S>(accepted: io::Result<S>, exporter: &Arc<Exporter>, room: &Arc<Semaphore>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -155,10 +155,10 @@ where
     let Ok(place) = Arc::clone(room).acquire_owned().await else {
         return;
     };
-    let sources = Arc::clone(sources);
+    let exporter = Arc::clone(exporter);
     tokio::spawn(async move {
         let service = service_fn(|request| {
-            let response = respond(&request, &sources);
+            let response = respond(&request, &exporter);
             async move { Ok::<_, Infallible>(response) }
         });
         let mut http = http1::Builder::new();
@@ -173,7 +173,8 @@ where
     });
 }
 
-fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Bytes>> {
+    let sources = exporter.sources();
     let path = request.uri().path();
     let forgets = path == REJECTED && request.method() == Method::DELETE;
     if !forgets && request.method() != Method::GET && request.method() != Method::HEAD {
@@ -196,21 +197,7 @@ fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Byte
                 refusals,
             })
         }
-        "/metrics" => match text(sources) {
-            Ok(page) => {
-                let mut response = Response::new(Full::new(page.into()));
-                let kind = hyper::header::HeaderValue::from_static(prometheus::TEXT_FORMAT);
-                response.headers_mut().insert(CONTENT_TYPE, kind);
-                response
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot make metrics");
-                plain(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the counters cannot be read\n",
-                )
-            }
-        },
+        "/metrics" => metrics(request, exporter),
         "/healthz" if is_alive(sources) => plain(StatusCode::OK, "ok\n"),
         "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
         "/readyz" if sources.shared.ready.load(Ordering::Relaxed) => {
@@ -221,6 +208,30 @@ fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Byte
             StatusCode::NOT_FOUND,
             "there are /metrics, /healthz, /readyz and /api/rejected\n",
         ),
+    }
+}
+
+fn metrics(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Bytes>> {
+    let accept = request.headers().get_all(ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
+    match exporter.text(format) {
+        Ok(page) => {
+            let mut response = Response::new(Full::new(page.into()));
+            let kind = HeaderValue::from_static(format.content_type());
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+                .headers_mut()
+                .insert(VARY, HeaderValue::from_static("accept"));
+            response
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot make metrics");
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the counters cannot be read\n",
+            )
+        }
     }
 }
 
@@ -243,7 +254,7 @@ fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
     };
     text.push(b'\n');
     let mut response = Response::new(Full::new(text.into()));
-    let kind = hyper::header::HeaderValue::from_static("application/json");
+    let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

@@ -352,7 +352,8 @@ impl<'a> Flow<'a> {
         let decision = generation
             .policy
             .advance(&mut settled, &facts, &mut scratch);
-        self.worker.metrics.decision.note(began.elapsed());
+        let taken = began.elapsed();
+        self.worker.metrics.decision.of(stage).note(taken);
         self.stage = stage;
         self.judged = true;
         let decided = match decision {

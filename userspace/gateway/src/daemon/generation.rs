@@ -8,6 +8,7 @@ use anyhow::Context;
 use sluice_policy::Policy;
 use sluice_splice::Options;
 
+use super::metrics::rules::RuleHits;
 use crate::config::{Config, SniTruth};
 use crate::intercept::Means;
 use crate::names::Names;
@@ -21,6 +22,8 @@ pub struct Generation {
     pub number: u64,
     /// The rules.
     pub policy: Policy,
+    /// What they decided so far.
+    pub hits: RuleHits,
     /// The candidate, whose rules are tried on every flow and never act.
     pub shadow: Option<Config>,
     /// Time for a whole ClientHello, from its first byte.
@@ -64,7 +67,7 @@ impl Generation {
     /// revocation lists cannot be used.
     pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(None).context("the shadow policy")?;
-        Self::with(number, config, shadow, Means::new(config)?)
+        Self::with(number, config, shadow, Means::new(config)?, None)
     }
 
     /// What a configuration says, as the generation after this one, with whose leaves, sessions and
@@ -77,7 +80,7 @@ impl Generation {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
         let means = self.means.next(config)?;
-        Self::with(self.number + 1, config, shadow, means)
+        Self::with(self.number + 1, config, shadow, means, Some(&self.hits))
     }
 
     fn with(
@@ -85,6 +88,7 @@ impl Generation {
         config: &Config,
         shadow: Option<Config>,
         means: Means,
+        hits: Option<&RuleHits>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             number,
@@ -94,6 +98,7 @@ impl Generation {
             handshake_timeout: config.intercept.handshake_timeout,
             head_timeout: config.intercept.head_timeout,
             rejected_ttl: config.intercept.rejected_ttl,
+            hits: RuleHits::new(&config.policy, hits),
             policy: config.policy.clone(),
             shadow,
             hello_timeout: config.steer.hello_timeout,

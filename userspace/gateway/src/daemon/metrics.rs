@@ -1,14 +1,20 @@
 //! What the daemon counts and measures.
 
+pub mod authentications;
+mod counts;
+pub mod latency;
+pub mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use sluice_abi::Reason;
 use sluice_policy::NotNegotiated;
 use sluice_splice::PipePool;
+
+use counts::ByReason;
+use latency::{ByStage, Latency};
+use rules::Lane;
 
 /// What became of a flow.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -47,6 +53,29 @@ pub enum Tls {
 }
 
 impl Tls {
+    /// How many states there are.
+    pub(crate) const KINDS: usize = 3 + NotNegotiated::ALL.len();
+
+    /// Its place among all states.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Unread => 0,
+            Self::Hello => 1,
+            Self::Negotiated => 2,
+            Self::Not(why) => 3 + why as usize,
+        }
+    }
+
+    /// The state of a place.
+    pub(crate) fn at(index: usize) -> Option<Self> {
+        match index {
+            0 => Some(Self::Unread),
+            1 => Some(Self::Hello),
+            2 => Some(Self::Negotiated),
+            _ => NotNegotiated::ALL.get(index - 3).copied().map(Self::Not),
+        }
+    }
+
     /// The word used in logs; `None` where nothing was read.
     #[must_use]
     pub const fn read_name(self) -> Option<&'static str> {
@@ -97,74 +126,62 @@ pub type RequestKind = (&'static str, Reason);
 /// What flows are counted by: verdict, its reason, and what is known of the negotiation.
 pub type FlowKind = (Verdict, Reason, &'static str);
 
-/// Durations, to within one percent, up to an hour.
-#[derive(Debug)]
-pub struct Latency(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
-    // `None` where there was no memory for it; then only the sum is right.
-    histogram: Option<Histogram<u64>>,
-    sum: Duration,
+/// How the bytes of a flow went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Read by the gateway: decrypted, or cleartext requests.
+    Intercept,
+    /// Copied through the daemon's memory, unread.
+    Relay,
+    /// Moved by the kernel.
+    Splice,
 }
 
-impl Default for Latency {
-    fn default() -> Self {
-        Self(Mutex::new(State {
-            histogram: Self::histogram(),
-            sum: Duration::ZERO,
-        }))
-    }
-}
+impl Way {
+    /// Every way, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Intercept, Self::Relay, Self::Splice];
 
-impl Latency {
-    /// An empty histogram of nanoseconds with the bounds of all of them; `None` without memory.
+    /// The word used in metrics.
     #[must_use]
-    pub fn histogram() -> Option<Histogram<u64>> {
-        Histogram::new_with_bounds(1, 3_600_000_000_000, 2).ok()
-    }
-
-    /// Notes one duration.
-    pub fn note(&self, duration: Duration) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.sum += duration;
-        if let Some(histogram) = &mut state.histogram {
-            let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-            histogram.saturating_record(nanoseconds);
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intercept => "intercept",
+            Self::Relay => "relay",
+            Self::Splice => "splice",
         }
-    }
-
-    /// Adds what was noted here to `all`, and returns its sum.
-    pub fn merge_into(&self, all: &mut Histogram<u64>) -> Duration {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(histogram) = &state.histogram {
-            // Both have the same bounds.
-            let _ = all.add(histogram);
-        }
-        state.sum
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Over {
-    kinds: BTreeMap<FlowKind, u64>,
-    ends: BTreeMap<Reason, u64>,
-    shadows: [u64; Shadow::ALL.len()],
+/// Bytes of one way, by who took them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Moved {
+    /// Those that the origin took.
+    pub to_origin: u64,
+    /// Those that the client took.
+    pub to_client: u64,
 }
+
+const VERDICTS: [Verdict; 3] = [Verdict::Block, Verdict::Intercept, Verdict::Splice];
+
+/// What became of a request, in the order of its counters.
+const REQUEST_VERDICTS: [&str; 3] = ["allow", "block", "warn"];
 
 /// What one worker counts; written by its thread, read by whoever is asked for metrics.
 #[derive(Debug)]
 pub struct WorkerMetrics {
-    /// Flows that are over, by kind and by the reason of their end.
-    over: Mutex<Over>,
-    /// Bytes that origins took, of flows that are over.
-    pub to_origin: AtomicU64,
-    /// Bytes that clients took, of flows that are over.
-    pub to_client: AtomicU64,
+    /// Where this worker counts what rules decide.
+    pub lane: Lane,
+    /// Flows that are over, by verdict and what is known of the negotiation.
+    kinds: ByReason,
+    /// Flows that are over, by the reason of their end.
+    ends: ByReason,
+    shadows: [AtomicU64; Shadow::ALL.len()],
+    /// Bytes of flows that are over: to the origin, then to the client.
+    moved: [[AtomicU64; 2]; Way::ALL.len()],
     /// From the first look at a flow until its first bytes are known.
     pub peek: Latency,
-    /// Time that the policy took.
-    pub decision: Latency,
+    /// Time that the policy took, by the stage that it was asked at.
+    pub decision: ByStage,
     /// Time until the origin accepted.
     pub connect: Latency,
     /// From the ClientHello being sent to the origin until its answer is known.
@@ -178,7 +195,7 @@ pub struct WorkerMetrics {
     /// From a request's head until that of its answer.
     pub request: Latency,
     /// Requests that were judged.
-    requests: Mutex<BTreeMap<RequestKind, u64>>,
+    requests: ByReason,
     /// Leaves that a client refused though they were in order.
     pub rejected_leaves: AtomicU64,
     /// Times that accepting paused for want of descriptors or memory.
@@ -198,18 +215,20 @@ impl WorkerMetrics {
     #[must_use]
     pub fn new(pool: PipePool) -> Self {
         Self {
-            over: Mutex::default(),
-            to_origin: AtomicU64::new(0),
-            to_client: AtomicU64::new(0),
-            peek: Latency::default(),
-            decision: Latency::default(),
-            connect: Latency::default(),
-            server_hello: Latency::default(),
-            origin_handshake: Latency::default(),
-            client_handshake: Latency::default(),
-            mint: Latency::default(),
-            request: Latency::default(),
-            requests: Mutex::default(),
+            lane: Lane::next(),
+            kinds: ByReason::new(VERDICTS.len() * Tls::KINDS),
+            ends: ByReason::new(1),
+            shadows: Default::default(),
+            moved: Default::default(),
+            peek: Latency::network(),
+            decision: ByStage::default(),
+            connect: Latency::network(),
+            server_hello: Latency::network(),
+            origin_handshake: Latency::network(),
+            client_handshake: Latency::network(),
+            mint: Latency::own(),
+            request: Latency::network(),
+            requests: ByReason::new(REQUEST_VERDICTS.len()),
             rejected_leaves: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             panics: AtomicU64::new(0),
@@ -221,63 +240,114 @@ impl WorkerMetrics {
 
     /// Counts a flow that is over.
     pub fn note_flow(&self, verdict: Verdict, reason: Reason, tls: Tls) {
-        *self
-            .over()
-            .kinds
-            .entry((verdict, reason, tls.name()))
-            .or_default() += 1;
+        let kind = verdict as usize * Tls::KINDS + tls.index();
+        self.kinds.note(reason, kind);
     }
 
     /// Counts a request that was judged.
-    pub fn note_request(&self, kind: RequestKind) {
-        *self.requests_lock().entry(kind).or_default() += 1;
+    pub fn note_request(&self, (verdict, reason): RequestKind) {
+        let known = REQUEST_VERDICTS.iter().position(|name| *name == verdict);
+        debug_assert!(known.is_some(), "{verdict}");
+        if let Some(kind) = known {
+            self.requests.note(reason, kind);
+        }
     }
 
     /// Requests that were judged, by kind.
     #[must_use]
     pub fn requests(&self) -> BTreeMap<RequestKind, u64> {
-        self.requests_lock().clone()
+        let name = |kind: usize| REQUEST_VERDICTS.get(kind).copied();
+        self.requests
+            .read(|reason, kind| Some((name(kind)?, reason)))
     }
 
-    fn requests_lock(&self) -> MutexGuard<'_, BTreeMap<RequestKind, u64>> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts why a flow ended.
+    pub fn note_end(&self, end: Reason) {
+        self.ends.note(end, 0);
     }
 
-    /// Counts why a flow ended, and its bytes.
-    pub fn note_end(&self, end: Reason, to_origin: u64, to_client: u64) {
-        *self.over().ends.entry(end).or_default() += 1;
-        self.to_origin.fetch_add(to_origin, Ordering::Relaxed);
-        self.to_client.fetch_add(to_client, Ordering::Relaxed);
+    /// Counts bytes of a flow that is over.
+    pub fn note_moved(&self, way: Way, moved: Moved) {
+        if let Some([to_origin, to_client]) = self.moved.get(way as usize) {
+            to_origin.fetch_add(moved.to_origin, Ordering::Relaxed);
+            to_client.fetch_add(moved.to_client, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of flows that are over, by their way.
+    #[must_use]
+    pub fn moved(&self) -> [(Way, Moved); Way::ALL.len()] {
+        Way::ALL.map(|way| {
+            let moved = self.moved.get(way as usize);
+            let moved = moved.map_or_else(Moved::default, |[to_origin, to_client]| Moved {
+                to_origin: to_origin.load(Ordering::Relaxed),
+                to_client: to_client.load(Ordering::Relaxed),
+            });
+            (way, moved)
+        })
     }
 
     /// Counts what another policy would have made of a flow.
     pub fn note_shadow(&self, shadow: Shadow) {
-        if let Some(count) = self.over().shadows.get_mut(shadow as usize) {
-            *count += 1;
+        if let Some(count) = self.shadows.get(shadow as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Flows that are over, by kind.
     #[must_use]
     pub fn kinds(&self) -> BTreeMap<FlowKind, u64> {
-        self.over().kinds.clone()
+        self.kinds.read(|reason, kind| {
+            let verdict = VERDICTS.get(kind / Tls::KINDS)?;
+            Some((*verdict, reason, Tls::at(kind % Tls::KINDS)?.name()))
+        })
     }
 
     /// Flows that are over, by the reason of their end.
     #[must_use]
     pub fn ends(&self) -> BTreeMap<Reason, u64> {
-        self.over().ends.clone()
+        self.ends.read(|reason, _| Some(reason))
     }
 
     /// Flows that are over, by what another policy would have made of them.
     #[must_use]
     pub fn shadows(&self) -> [(Shadow, u64); Shadow::ALL.len()] {
-        let counts = self.over().shadows;
-        let mut counts = counts.into_iter();
-        Shadow::ALL.map(|shadow| (shadow, counts.next().unwrap_or_default()))
+        Shadow::ALL.map(|shadow| {
+            let count = self.shadows.get(shadow as usize);
+            let count = count.map_or(0, |count| count.load(Ordering::Relaxed));
+            (shadow, count)
+        })
     }
+}
 
-    fn over(&self) -> MutexGuard<'_, Over> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_read_by_the_same_words() {
+        let metrics = WorkerMetrics::new(PipePool::new(sluice_splice::PoolOptions::default()));
+        let states: Vec<_> = (0..Tls::KINDS).map(|at| Tls::at(at).unwrap()).collect();
+        for (at, tls) in states.iter().enumerate() {
+            assert_eq!(tls.index(), at);
+            for verdict in VERDICTS {
+                metrics.note_flow(verdict, Reason::Rule, *tls);
+            }
+        }
+        let kinds = metrics.kinds();
+        assert_eq!(kinds.len(), Tls::KINDS * VERDICTS.len());
+        assert!(kinds.values().all(|count| *count == 1));
+        for verdict in REQUEST_VERDICTS {
+            metrics.note_request((verdict, Reason::Default));
+        }
+        assert_eq!(metrics.requests().len(), REQUEST_VERDICTS.len());
+        metrics.note_end(Reason::Finished);
+        assert_eq!(metrics.ends(), BTreeMap::from([(Reason::Finished, 1)]));
+        let moved = Moved {
+            to_origin: 3,
+            to_client: 4,
+        };
+        metrics.note_moved(Way::Splice, moved);
+        assert_eq!(metrics.moved()[2], (Way::Splice, moved));
     }
 }

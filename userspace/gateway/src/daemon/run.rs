@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,8 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         shared: Arc::clone(&shared),
         workers: metrics.clone(),
         steering: Some(steering.clone()),
-        reloads: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
+        reloads: Arc::default(),
+        further: Vec::new(),
     };
     let questions = Questions::answer(questions, &sources)?;
 
@@ -104,9 +105,9 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
             );
         }
     });
-    if tracing::enabled!(target: "kernel", tracing::Level::DEBUG) {
-        tokio::task::spawn_local(tell_events(steering.clone()));
-    }
+    // Read also where nobody wants to be told: a ring that nobody empties loses events for good,
+    // and what is lost is to mean that something is amiss.
+    let events = tokio::task::spawn_local(tell_events(steering.clone()));
     shared.ready.store(true, Ordering::Relaxed);
     tracing::info!(workers, generation = shared.current.number(), "serving");
 
@@ -119,6 +120,8 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         questions,
     };
     let ended = daemon.watch_over(&mut signals, &crew).await;
+    // The ring has one reader, which a successor is from its beginning on.
+    events.abort();
     daemon.drain(&mut signals, crew).await;
     shared.access.close();
     ended
@@ -185,16 +188,16 @@ impl Daemon<'_> {
 
     fn put_in_force(&mut self, loaded: anyhow::Result<Loaded>) {
         let shared = &self.sources.shared;
-        let [taken, refused] = &*self.sources.reloads;
+        let reloads = &self.sources.reloads;
         let publish = |policy: &KernelPolicy| self.steering.publish(policy);
         match loaded.and_then(|loaded| loaded.put_in_force(shared, publish)) {
             Ok(config) => {
                 self.config = Arc::new(config);
-                taken.fetch_add(1, Ordering::Relaxed);
+                reloads.note_taken();
                 tracing::info!(generation = shared.current.number(), "reloaded");
             }
             Err(error) => {
-                refused.fetch_add(1, Ordering::Relaxed);
+                reloads.note_refused();
                 let generation = shared.current.number();
                 tracing::error!(generation, "keeping the policy in force: {error:#}");
             }

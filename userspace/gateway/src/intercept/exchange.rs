@@ -234,7 +234,8 @@ impl Exchange {
         }
         let began = Instant::now();
         let decision = policy.decide(&facts, &mut self.worker.scratch.borrow_mut());
-        self.worker.metrics.decision.note(began.elapsed());
+        let taken = began.elapsed();
+        self.worker.metrics.decision.of(Stage::Request).note(taken);
         match decision {
             Decision::Decided(decided) => Judged::of(&decided),
             Decision::Undecided(_) => Judged {

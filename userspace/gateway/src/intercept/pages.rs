@@ -197,6 +197,9 @@ impl Exchange {
         let metrics = &self.worker.metrics;
         metrics.note_request((verdict, told.reason));
         metrics.request.note(told.began.elapsed());
+        if let Some(rule) = told.rule {
+            self.generation.hits.note_request(rule, metrics.lane);
+        }
         if told.no_log {
             return;
         }

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,6 +16,8 @@ use crate::origin::Client;
 
 /// Refusals that are remembered at most; the oldest goes.
 const MOST: usize = 16_384;
+/// Refusals whose time is over that one flow forgets.
+const AT_ONCE: usize = 64;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Key {
@@ -52,7 +57,11 @@ pub struct Refusal {
 /// A memory is no permission: it makes `client-rejected-ca` a fact of the next flow of the same
 /// client to the same place, and what follows from that a rule says. Any client can claim it.
 #[derive(Debug, Default)]
-pub struct Rejected(Mutex<State>);
+pub struct Rejected {
+    state: Mutex<State>,
+    /// How many are remembered, written by whoever holds the state, so that asking holds no flow up.
+    remembered: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -74,6 +83,7 @@ impl Rejected {
         (now, time): (Instant, Duration),
     ) {
         let mut state = self.lock();
+        state.forget_expired(now);
         let key = Key {
             who,
             host: host.map(Into::into),
@@ -95,6 +105,7 @@ impl Rejected {
         while state.entries.len() > MOST || state.queue.len() > 2 * MOST {
             state.forget_oldest();
         }
+        self.publish(&state);
     }
 
     /// Whether a client refused the leaf for a host lately.
@@ -105,9 +116,12 @@ impl Rejected {
         destination: SocketAddr,
         now: Instant,
     ) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.entries.is_empty() {
             return false;
+        }
+        if state.forget_expired(now) {
+            self.publish(&state);
         }
         let key = Key {
             who: who(),
@@ -145,9 +159,10 @@ impl Rejected {
             .collect()
     }
 
-    /// How many are remembered.
-    pub fn count(&self, now: Instant) -> usize {
-        self.lock().count(now)
+    /// How many are remembered. Holds no flow up; those whose time is over count until the next
+    /// flow is looked up.
+    pub fn count(&self) -> usize {
+        self.remembered.load(Ordering::Relaxed)
     }
 
     /// Forgets everything; returns how much that was.
@@ -158,11 +173,17 @@ impl Rejected {
             next: state.next,
             ..State::default()
         };
+        self.publish(&state);
         count
     }
 
+    fn publish(&self, state: &State) {
+        self.remembered
+            .store(state.entries.len(), Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,6 +191,24 @@ impl State {
     fn count(&self, now: Instant) -> usize {
         let entries = self.entries.values();
         entries.filter(|entry| entry.until > now).count()
+    }
+
+    /// Forgets some of those whose time is over, and says whether there were any. No more at once
+    /// than a flow would not notice; each flow that comes helps.
+    fn forget_expired(&mut self, now: Instant) -> bool {
+        let before = self.entries.len();
+        for _ in 0..AT_ONCE {
+            let Some((number, key)) = self.queue.front() else {
+                break;
+            };
+            let entry = self.entries.get(key);
+            let stays = |entry: &Entry| entry.number == *number && entry.until > now;
+            if entry.is_some_and(stays) {
+                break;
+            }
+            self.forget_oldest();
+        }
+        self.entries.len() < before
     }
 
     fn forget_oldest(&mut self) {
@@ -221,10 +260,12 @@ mod tests {
         assert!(!knows(&address(1), Some("b.example"), place, now));
         assert!(!knows(&address(1), None, place, now));
         assert!(!knows(&address(1), Some("a.example"), elsewhere, now));
+        assert_eq!(rejected.count(), 1);
         assert!(!knows(&address(1), Some("a.example"), place, now + HOUR));
-        assert_eq!((rejected.count(now), rejected.count(now + HOUR)), (1, 0));
+        assert_eq!(rejected.count(), 0, "its time was over");
+        rejected.note(address(1), Some("a.example"), place, None, (now, HOUR));
         assert_eq!(rejected.clear(now), 1);
-        assert_eq!(rejected.count(now), 0);
+        assert_eq!(rejected.count(), 0);
         assert!(!knows(&address(1), Some("a.example"), place, now));
     }
 

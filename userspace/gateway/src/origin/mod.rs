@@ -31,7 +31,8 @@ pub use counted::Counted;
 pub use failure::{Cause, HandshakeFailure, Phase};
 pub use faults::{Fault, Faults};
 pub use probes::{
-    Connector, HelloClass, Outcome, ProbeError, ProbeKey, ProbeLimits, Probes, Unavailable,
+    Connector, HelloClass, Outcome, ProbeCounts, ProbeError, ProbeKey, ProbeLimits, Probes,
+    Probing, Unavailable,
 };
 pub use rate::Rate;
 pub use report::{Certificate, Leaf, Negotiated, Report, Revocation};

@@ -1,5 +1,7 @@
 //! Handshakes that are made for nothing but what they tell, and remembered.
 
+mod tally;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -13,6 +15,9 @@ use rustls::pki_types::UnixTime;
 use sluice_policy::{Alpn, TlsVersion, TlsVersions};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+
+use tally::Tally;
+pub use tally::{ProbeCounts, Probing};
 
 use super::failure::HandshakeFailure;
 use super::rate::{Bucket, Rate};
@@ -208,6 +213,7 @@ pub struct Probes<C> {
     connector: C,
     limits: ProbeLimits,
     state: Mutex<State>,
+    tally: Tally,
 }
 
 #[derive(Debug)]
@@ -241,6 +247,7 @@ impl<C: Connector> Probes<C> {
             connector,
             limits,
             state: Mutex::new(state),
+            tally: Tally::default(),
         })
     }
 
@@ -258,16 +265,24 @@ impl<C: Connector> Probes<C> {
         let mut flight = {
             let mut state = self.state();
             if let Some(outcome) = state.look_up(key, now.as_secs()) {
+                self.tally.note(Probing::Remembered);
                 return outcome;
             }
+            // What was too old is gone now.
+            self.tally.set_entries(state.known.len());
             match state.flights.get(key) {
-                Some(flight) => flight.clone(),
+                Some(flight) => {
+                    self.tally.note(Probing::Joined);
+                    flight.clone()
+                }
                 None => {
                     if let Err(why) = state.admit(client.to_canonical(), &self.limits) {
+                        self.tally.note(Probing::refused(why));
                         return Outcome::Unavailable(why);
                     }
                     let (sender, flight) = watch::channel(None);
                     state.flights.insert(key.clone(), flight.clone());
+                    self.tally.set_flights(state.flights.len());
                     let landing = Landing {
                         probes: Arc::clone(self),
                         key: key.clone(),
@@ -303,7 +318,13 @@ impl<C> Probes<C> {
     /// How many outcomes are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.state().known.len()
+        self.tally.counts().entries
+    }
+
+    /// What it has done so far, without holding up anybody who asks.
+    #[must_use]
+    pub fn counts(&self) -> ProbeCounts {
+        self.tally.counts()
     }
 
     /// Whether none is.
@@ -360,14 +381,21 @@ impl<C: Connector> Landing<C> {
     async fn fly(self, now: u64) {
         let outcome = self.probes.probe(self.key.clone()).await;
         let known = self.probes.limits.known(outcome.clone(), now);
-        self.probes.state().known.put(self.key.clone(), known);
+        self.probes.tally.note(Probing::made(&outcome));
+        {
+            let mut state = self.probes.state();
+            state.known.put(self.key.clone(), known);
+            self.probes.tally.set_entries(state.known.len());
+        }
         self.sender.send_replace(Some(outcome));
     }
 }
 
 impl<C: Connector> Drop for Landing<C> {
     fn drop(&mut self) {
-        self.probes.state().flights.remove(&self.key);
+        let mut state = self.probes.state();
+        state.flights.remove(&self.key);
+        self.probes.tally.set_flights(state.flights.len());
     }
 }
 

@@ -34,6 +34,7 @@ mod requests;
 #[path = "../origin/served.rs"]
 mod served;
 mod streams;
+mod told;
 mod truth;
 
 use std::sync::atomic::Ordering;

@@ -128,6 +128,21 @@ fn live_traffic_is_counted_and_reported() {
         );
         assert!(counters.events.sent >= 1 && counters.events.lost == 0);
         assert_eq!(steering.flow_fill().unwrap().established, 0);
+        let fill = steering.map_fill().unwrap();
+        for (name, entries, evicts) in [("FLOWS", 0, false), ("REJECT_BUCKETS", 1, true)] {
+            let map = fill.iter().find(|map| map.name == name).unwrap();
+            assert_eq!((map.entries, map.evicts), (entries, evicts), "{name}");
+            assert!(map.max_entries > map.entries);
+        }
+        let gateway = fill.iter().find(|map| map.name == "GATEWAY").unwrap();
+        assert!(gateway.entries >= 2, "{gateway:?}");
+
+        let vitals = steering.vitals().unwrap();
+        assert_eq!(vitals.generation, steering.generation().unwrap());
+        assert_eq!((vitals.heartbeat_age_ns, vitals.devices), (None, 1));
+        steering.heartbeat().unwrap();
+        let vitals = steering.vitals().unwrap();
+        assert!(vitals.heartbeat_age_ns.unwrap() < vitals.heartbeat_limit_ns);
     });
 }
 

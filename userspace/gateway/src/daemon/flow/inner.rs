@@ -101,7 +101,8 @@ impl Flow<'_> {
         let decision = generation
             .policy
             .decide(&facts, &mut self.worker.scratch.borrow_mut());
-        self.worker.metrics.decision.note(began.elapsed());
+        let taken = began.elapsed();
+        self.worker.metrics.decision.of(Stage::Request).note(taken);
         self.stage = Stage::Request;
         let Decision::Decided(decided) = decision else {
             self.reason = Reason::StageUnavailable;

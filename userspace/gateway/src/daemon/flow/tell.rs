@@ -7,7 +7,7 @@ use sluice_abi::Reason;
 use sluice_policy::{Decided, Decision, Outcome};
 
 use super::Flow;
-use crate::daemon::metrics::Shadow;
+use crate::daemon::metrics::{Moved, Shadow, Verdict, Way};
 use crate::daemon::peek::First;
 use crate::daemon::record::{self, Record, rfc3339};
 
@@ -56,6 +56,29 @@ impl Flow<'_> {
 
     fn to_client(&self) -> u64 {
         self.before.1 + self.progress.to_client()
+    }
+
+    /// Counts the bytes, by their way.
+    fn note_moved(&self) {
+        let metrics = &self.worker.metrics;
+        let all = Moved {
+            to_origin: self.to_origin(),
+            to_client: self.to_client(),
+        };
+        if self.verdict == Verdict::Intercept {
+            return metrics.note_moved(Way::Intercept, all);
+        }
+        let (to_origin, to_client) = self.progress.spliced_each_way();
+        let spliced = Moved {
+            to_origin,
+            to_client,
+        };
+        metrics.note_moved(Way::Splice, spliced);
+        let copied = Moved {
+            to_origin: all.to_origin.saturating_sub(to_origin),
+            to_client: all.to_client.saturating_sub(to_client),
+        };
+        metrics.note_moved(Way::Relay, copied);
     }
 
     fn write_record(&self, end: Reason, shadow: Option<record::Shadow<'_>>) {
@@ -138,7 +161,11 @@ impl Drop for Flow<'_> {
             }
         });
         metrics.note_flow(self.verdict, self.reason, self.known.tls());
-        metrics.note_end(end, self.to_origin(), self.to_client());
+        metrics.note_end(end);
+        self.note_moved();
+        if let Some(rule) = self.rule {
+            self.generation.hits.note_flow(rule, metrics.lane);
+        }
         let shadow = if self.judged && !std::thread::panicking() {
             self.note_shadow()
         } else {
