@@ -29,6 +29,7 @@ mod observe;
 mod ordinary;
 mod raw;
 mod recipe;
+mod records;
 mod refusals;
 mod reload;
 #[expect(

@@ -14,6 +14,7 @@ use sluice_tests::{
 
 use crate::{
     exchange::{Then, echoed, hear, say},
+    inspected::records,
     support::{OPEN, PATIENCE, connect, eventually, recipe, said, status, tool},
 };
 
@@ -124,15 +125,6 @@ fn it_is_ready_between_its_beginning_and_its_drain() {
     echoed(&mut stream, b"goes on");
     drop(stream);
     assert!(daemon.stop().success());
-}
-
-/// The access records among what the daemon has printed.
-fn records(daemon: &Sluice) -> Vec<Value> {
-    let log = daemon.log();
-    let lines = log.lines().filter(|line| line.starts_with('{'));
-    lines
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect()
 }
 
 #[test]

@@ -13,6 +13,7 @@ use sluice_splice::Counters as Pipes;
 use sluice_steer::{Counters, Steering};
 
 use super::metrics::{FlowKind, Latency, Shadow, WorkerMetrics};
+use super::records::{SinkStatus, State};
 use super::worker::Shared;
 
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
@@ -105,6 +106,41 @@ impl Page {
             "sluice_access_records_lost_total",
             "Access records that could not be written.",
             [(NONE, shared.access.lost())],
+        );
+        self.sinks(&shared.access.sinks());
+    }
+
+    fn sinks(&mut self, sinks: &[SinkStatus]) {
+        let all = State::ALL.map(State::name);
+        for (name, help, count) in SINK_COUNTERS {
+            let labels: Vec<_> = sinks.iter().map(|one| [("sink", &*one.sink)]).collect();
+            let counts = labels.iter().zip(sinks);
+            let counts = counts.map(|(labels, one)| (labels.as_slice(), count(one)));
+            self.counter(name, help, counts);
+        }
+        let labels: Vec<_> = sinks.iter().map(|one| [("sink", &*one.sink)]).collect();
+        self.gauge(
+            "sluice_access_queue_bytes",
+            "Bytes of access records that wait for a sink.",
+            labels
+                .iter()
+                .zip(sinks)
+                .map(|(labels, one)| (labels.as_slice(), one.queued_bytes as f64)),
+        );
+        let states: Vec<_> = sinks
+            .iter()
+            .flat_map(|one| all.map(|state| (one, state)))
+            .map(|(one, state)| {
+                let is_so = f64::from(u8::from(one.state == state));
+                ([("sink", &*one.sink), ("state", state)], is_so)
+            })
+            .collect();
+        self.gauge(
+            "sluice_access_sink_state",
+            "1 for the state that a sink is in.",
+            states
+                .iter()
+                .map(|(labels, is_so)| (labels.as_slice(), *is_so)),
         );
     }
 
@@ -361,6 +397,31 @@ impl Page {
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 const NONE: Labels<'static> = &[];
+
+type CountOf = fn(&SinkStatus) -> u64;
+
+const SINK_COUNTERS: [(&str, &str, CountOf); 4] = [
+    (
+        "sluice_access_records_written_total",
+        "Access records that a sink took.",
+        |sink| sink.written,
+    ),
+    (
+        "sluice_access_records_dropped_total",
+        "Access records that found no room in the queue of a sink, or could never be delivered.",
+        |sink| sink.dropped,
+    ),
+    (
+        "sluice_access_bytes_total",
+        "Bytes of the access records that a sink took.",
+        |sink| sink.bytes,
+    ),
+    (
+        "sluice_access_errors_total",
+        "Attempts to deliver access records to a sink that failed.",
+        |sink| sink.errors,
+    ),
+];
 
 type LatencyOf = fn(&Arc<WorkerMetrics>) -> &Latency;
 

@@ -10,9 +10,7 @@ mod rules;
 
 use std::{path::Path, time::Duration};
 
-use sluice_gateway::config::{
-    AccessLog, AdminListener, Config, DEFAULT, Midstream, OnFailure, show,
-};
+use sluice_gateway::config::{AdminListener, Config, DEFAULT, Midstream, OnFailure, Sink, show};
 use sluice_policy::{
     BlockKind, Cause, Decision, Facts, Listener, NotNegotiated, Outcome, Policy, Scratch, Stage,
     Tls, kernel::EgressAction,
@@ -136,7 +134,7 @@ fn values_arrive_typed() {
         config.admin.listen[0],
         AdminListener::Tcp("[::1]:9000".parse().unwrap())
     );
-    assert_eq!(config.log.access, [AccessLog::Stderr]);
+    assert_eq!(config.log.access, [Sink::Stderr]);
     let cell = config.kernel_policy(9).unwrap().cell;
     assert_eq!((cell.generation, cell.flow_limit), (9, 1000));
     assert_eq!(cell.listener_port, 6000u16.to_be());

@@ -43,6 +43,7 @@ use crate::authority::Pki;
 pub(crate) use crate::client::{Client, request, shown};
 use crate::part::Part;
 use crate::pki;
+use crate::schema::assert_follows;
 
 /// Whom most clients ask for.
 pub(crate) const NAME: &str = "origin.example";
@@ -448,7 +449,8 @@ impl Lab {
         let records = String::from_utf8(written).unwrap();
         let records = records
             .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .inspect(assert_follows);
         records.partition(|record| record.get("method").is_none())
     }
 

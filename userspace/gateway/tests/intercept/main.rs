@@ -30,6 +30,8 @@ mod probes;
 mod raw;
 mod reload;
 mod requests;
+#[path = "../shared/schema.rs"]
+mod schema;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/served.rs"]
 mod served;
