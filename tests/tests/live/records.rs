@@ -8,7 +8,7 @@ use std::{
     process::Command,
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -245,11 +245,19 @@ fn g9_a_reader_that_stops_costs_records_or_refuses_flows_as_it_is_told() {
     // It reads on: what waited comes, and flows are let in again where they were not.
     let read = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&read);
-    let pause = Some(Duration::from_secs(3));
+    let over = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&over);
+    let pause = Some(Duration::from_millis(100));
     reader.set_read_timeout(pause).unwrap();
     let reading = thread::spawn(move || {
         let mut message = vec![0; 64 << 10];
-        while let Ok(length) = reader.recv(&mut message) {
+        loop {
+            let Ok(length) = reader.recv(&mut message) else {
+                if until.load(Ordering::SeqCst) {
+                    break;
+                }
+                continue;
+            };
             let text = std::str::from_utf8(&message[..length]).unwrap();
             assert!(text.starts_with("<13"), "{text}");
             let (_, json) = text.split_once("] {").unwrap();
@@ -264,6 +272,7 @@ fn g9_a_reader_that_stops_costs_records_or_refuses_flows_as_it_is_told() {
         sink["queued_bytes"] == 0 && sink["written"] == read.load(Ordering::SeqCst)
     });
     assert!(daemon.stop().success());
+    over.store(true, Ordering::SeqCst);
     reading.join().unwrap();
 }
 

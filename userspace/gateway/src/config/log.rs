@@ -406,9 +406,8 @@ fn server(text: &str) -> Result<Server, String> {
     const EXPECTED: &str = "expected a host and a port, such as \"logs.example:514\", \
                             \"192.0.2.9:514\" or \"[2001:db8::9]:514\"";
     let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
-    let port = match port.parse() {
-        Ok(port @ 1..) => port,
-        _ => return Err(EXPECTED.into()),
+    let Ok(port @ 1..) = port.parse() else {
+        return Err(EXPECTED.into());
     };
     let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         Some(Some(v6)) if v6.parse::<std::net::Ipv6Addr>().is_ok() => v6,

@@ -140,6 +140,46 @@ fn values_arrive_typed() {
     assert_eq!(cell.listener_port, 6000u16.to_be());
 }
 
+#[test]
+fn what_records_tell_is_typed_shown_and_warned_of() {
+    let config = parse(
+        r#"
+        [log]
+        access = ["file:/var/log/a.jsonl", "journald", "syslog:udp://[2001:db8::9]:514"]
+        format = "ecs"
+        when_full = "block"
+        queue_limit = "1MiB"
+        rotate_size = "64MiB"
+        rotate_keep = 2
+        users = "pseudonym"
+        pseudonym_period = "7d"
+        urls = "host"
+        packets = "1m"
+        "#,
+    );
+    let text = show::effective(&config);
+    for part in [
+        "  access                 file:/var/log/a.jsonl, journald, syslog:udp://[2001:db8::9]:514\n",
+        "  format                 ecs\n",
+        "  when_full              block: new flows are refused",
+        "  queue_limit            1MiB\n",
+        "  rotate_size            64MiB\n",
+        "  rotate_keep            2\n",
+        "  addresses              full\n",
+        "  users                  pseudonym\n",
+        "  pseudonym_period       7d\n",
+        "  urls                   host\n",
+        "  packets                1m\n",
+        "who has an address of their own is known by it",
+        "does not notice that \"syslog:udp://[2001:db8::9]:514\" is gone",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let off = parse("[log]\npackets = \"off\"\naccess = []");
+    assert_eq!((off.log.packets, off.log.access.len()), (None, 0));
+    assert!(show::effective(&off).contains("packets                off\n"));
+}
+
 /// A flow from a client whose origin, where it was asked, has answered.
 fn flow(client: &str, tls: Option<Tls>) -> Facts<'static> {
     let destination = "192.0.2.9".parse().unwrap();

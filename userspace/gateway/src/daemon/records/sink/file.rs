@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::super::queue::Batch;
 use super::super::writer::Deliver;
@@ -143,7 +144,15 @@ fn open(path: &Path) -> io::Result<(fs::File, u64, bool)> {
         .mode(MODE)
         // A FIFO without a reader would hold the daemon up; a link could lead anywhere.
         .custom_flags((OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC).bits() as i32)
-        .open(path)?;
+        .open(path)
+        .map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::NOENT) => io::Error::new(
+                error.kind(),
+                "its directory does not exist: make it, for the daemon's user to write to",
+            ),
+            Some(Errno::LOOP) => io::Error::other("is a link: name the file itself"),
+            _ => error,
+        })?;
     let found = file.metadata()?;
     if !found.is_file() {
         let kind = if found.file_type().is_fifo() {
@@ -302,7 +311,7 @@ mod tests {
         let open = |path: &Path| File::open(path.to_owned(), Arc::default()).map(drop);
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).unwrap();
-        assert!(open(&link).is_err());
+        assert!(open(&link).unwrap_err().to_string().contains("a link"));
         let fifo = folder.path().join("fifo");
         rustix::fs::mkfifoat(
             rustix::fs::CWD,
