@@ -8,10 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use sluice_abi::{Addr, Event, Hook, Reason, Verdict};
 use sluice_steer::{EventStats, Steering};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::record::rfc3339;
-use super::worker::Shared;
+use super::worker::{Phase, Shared};
 
 /// Sums that are kept apart in one interval; what is more is summed up together.
 const APART: usize = 4096;
@@ -216,9 +217,13 @@ fn ip(address: Addr) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
 }
 
-/// Reads what the programs tell of refused packets for as long as there are any, logs it where that
-/// is asked for, and puts its sums into the access log.
-pub(super) async fn tell(steering: Steering, shared: Arc<Shared>) {
+/// Reads what the programs tell of refused packets until the daemon drains, logs it where that is
+/// asked for, and puts its sums into the access log. From then on a successor reads it.
+pub(super) async fn tell(
+    steering: Steering,
+    shared: Arc<Shared>,
+    mut phases: watch::Receiver<Phase>,
+) {
     let told: Result<(), Box<dyn std::error::Error>> = async {
         let mut reader = steering.events()?;
         let mut events = Vec::new();
@@ -227,7 +232,7 @@ pub(super) async fn tell(steering: Steering, shared: Arc<Shared>) {
                 .counters()
                 .map_or_else(|_| EventStats::default(), |counters| counters.events)
         };
-        let mut refused = None;
+        let mut refused: Option<Refused> = None;
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -237,7 +242,7 @@ pub(super) async fn tell(steering: Steering, shared: Arc<Shared>) {
                     for event in events.drain(..) {
                         trace(&event);
                         if let Some(refused) = &mut refused {
-                            Refused::add(refused, &event);
+                            refused.add(&event);
                         }
                     }
                 }
@@ -248,10 +253,15 @@ pub(super) async fn tell(steering: Steering, shared: Arc<Shared>) {
                     };
                     let refused = refused.get_or_insert_with(|| Refused::new(counted()));
                     if refused.lasted() >= every {
-                        for record in refused.take(counted()) {
-                            shared.access.put_packets(&record);
-                        }
+                        put(&shared, refused.take(counted()));
                     }
+                }
+                // Whatever comes next, be it that nobody is left to say so.
+                _ = phases.changed() => {
+                    if let Some(mut refused) = refused {
+                        put(&shared, refused.take(counted()));
+                    }
+                    return Ok(());
                 }
             }
         }
@@ -259,6 +269,12 @@ pub(super) async fn tell(steering: Steering, shared: Arc<Shared>) {
     .await;
     if let Err(error) = told {
         tracing::warn!(%error, "cannot tell which packets the kernel refuses");
+    }
+}
+
+fn put(shared: &Shared, records: Vec<PacketsRecord>) {
+    for record in records {
+        shared.access.put_packets(&record);
     }
 }
 

@@ -104,7 +104,11 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
             );
         }
     });
-    tokio::task::spawn_local(packets::tell(steering.clone(), Arc::clone(&shared)));
+    tokio::task::spawn_local(packets::tell(
+        steering.clone(),
+        Arc::clone(&shared),
+        phases.clone(),
+    ));
     shared.ready.store(true, Ordering::Relaxed);
     tracing::info!(workers, generation = shared.current.number(), "serving");
 

@@ -60,10 +60,13 @@ action = "allow"
 "#;
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Kept(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
 
 impl Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -410,6 +413,11 @@ impl Lab {
         }
     }
 
+    /// Says whether there is room for records.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.kept.1.store(full, Ordering::SeqCst);
+    }
+
     /// Lets no connection begin another request.
     pub(crate) fn drain(&self) {
         self.drain.notify_one();
@@ -478,7 +486,7 @@ fn share(config: &Config, kept: &Kept) -> Arc<Shared> {
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(1),
         memory: Memory::new().unwrap(),
-        access: AccessLog::new(vec![Box::new(kept.clone())]),
+        access: AccessLog::with(&config.log, vec![Box::new(kept.clone())]),
         mark: 0,
         capacity: 1000,
         began: Instant::now(),

@@ -28,6 +28,7 @@ mod part;
 mod pki;
 mod probes;
 mod raw;
+mod records;
 mod reload;
 mod requests;
 #[path = "../shared/schema.rs"]

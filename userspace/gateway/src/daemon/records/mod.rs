@@ -42,6 +42,8 @@ pub struct AccessLog {
     setup: RwLock<Arc<Setup>>,
     pseudonyms: Pseudonyms,
     lost: Arc<AtomicU64>,
+    /// Whether its sinks are others than the configuration names, and stay.
+    fixed: bool,
 }
 
 /// A sink that cannot be opened.
@@ -130,7 +132,8 @@ impl AccessLog {
         Self::with(&Log::default(), writers)
     }
 
-    /// A log that makes records as `log` says, and writes them to `writers` in place of its sinks.
+    /// A log that makes records as `log` says, and writes them to `writers` in place of its sinks; a
+    /// reload keeps them.
     #[must_use]
     pub fn with(log: &Log, writers: Vec<Box<dyn Write + Send>>) -> Self {
         let lost = Arc::<AtomicU64>::default();
@@ -157,6 +160,7 @@ impl AccessLog {
             setup: RwLock::new(Arc::new(setup)),
             pseudonyms: Pseudonyms::default(),
             lost,
+            fixed: true,
         }
     }
 
@@ -167,10 +171,13 @@ impl AccessLog {
     /// [`OpenError`]: a file cannot be opened, or a thread not be started. Servers that do not answer
     /// are none: they are asked again.
     pub fn open(log: &Log) -> Result<Self, OpenError> {
-        let empty = Self::with(log, Vec::new());
-        let prepared = empty.prepare(log)?;
-        empty.put_in_force(prepared);
-        Ok(empty)
+        let opened = Self {
+            fixed: false,
+            ..Self::with(log, Vec::new())
+        };
+        let prepared = opened.prepare(log)?;
+        opened.put_in_force(prepared);
+        Ok(opened)
     }
 
     /// Opens what another configuration names and this log has not; what it has is kept, with all
@@ -181,6 +188,12 @@ impl AccessLog {
     /// Those of [`AccessLog::open`]; nothing has changed then.
     pub fn prepare(&self, log: &Log) -> Result<Prepared, OpenError> {
         let before = self.setup();
+        if self.fixed {
+            return Ok(Prepared(Setup {
+                sinks: before.sinks.clone(),
+                log: log.clone(),
+            }));
+        }
         let sinks = log.access.iter().map(|sink| {
             let kept = before
                 .sinks

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::writer::Deliver;
 use crate::config::{Rotation, Sink};
@@ -68,7 +69,11 @@ impl From<Rotation> for Settings {
 fn wait_writable(descriptor: &impl AsFd, more: PollFlags) -> io::Result<PollFlags> {
     let mut polled = [PollFd::new(descriptor, PollFlags::OUT | more)];
     let turn = Timespec::try_from(TURN).map_err(|_| io::ErrorKind::InvalidInput)?;
-    poll(&mut polled, Some(&turn))?;
+    match poll(&mut polled, Some(&turn)) {
+        // A signal was for somebody else: it is looked again, as after a turn.
+        Err(Errno::INTR) => return Err(io::ErrorKind::WouldBlock.into()),
+        polled => polled?,
+    };
     let [polled] = polled;
     match polled.revents() {
         nothing if nothing.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
