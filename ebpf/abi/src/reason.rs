@@ -225,6 +225,8 @@ reasons! {
     UnresolvedName = 110, "unresolved-name";
     /// The client was shown what is wrong with the origin's certificate, and did not go on.
     CertificateInvalid = 111, "certificate-invalid";
+    /// Access records cannot be written, and no flow is to go without one.
+    AuditUnavailable = 112, "audit-unavailable";
 }
 
 impl Reason {

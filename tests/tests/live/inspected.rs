@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf};
 use serde_json::Value;
 use sluice_tests::{lab::Lab, pki::Pki, sluice::Sluice};
 
-use crate::support::{eventually, said};
+use crate::{
+    records::all_of,
+    support::{eventually, said},
+};
 
 /// What is looked into, what never is, and what is blocked.
 pub(crate) const RULES: &str = r#"
@@ -91,12 +94,9 @@ pub(crate) fn with_roots(lab: &Lab, pki: &Pki, rules: &str) -> String {
 
 /// The access records of flows and requests so far.
 pub(crate) fn records(sluice: &Sluice) -> Vec<Value> {
-    let log = sluice.log();
-    let lines = log.lines().filter(|line| line.starts_with('{'));
-    // The last line may be half written.
-    lines
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
+    let mut records = all_of(&sluice.log());
+    records.retain(|record| record["kind"] != "packets");
+    records
 }
 
 #[track_caller]

@@ -31,6 +31,7 @@ mod ordinary;
 mod prometheus;
 mod raw;
 mod recipe;
+mod records;
 mod refusals;
 mod reload;
 #[expect(

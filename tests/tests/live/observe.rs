@@ -20,6 +20,7 @@ use sluice_tests::{
 
 use crate::{
     exchange::{Then, echoed, hear, say},
+    inspected::records,
     support::{OPEN, PATIENCE, connect, eventually, recipe, said, status, tool},
 };
 
@@ -137,6 +138,7 @@ fn check_labels(series: &str) {
             "map" => value
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+            "sink" => ["stdout", "stderr"].contains(&value),
             "worker" => value.parse::<u16>().is_ok(),
             "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
             "at" => ["0.5", "0.9", "0.99", "0.999"].contains(&value),
@@ -173,15 +175,6 @@ fn it_is_ready_between_its_beginning_and_its_drain() {
     echoed(&mut stream, b"goes on");
     drop(stream);
     assert!(daemon.stop().success());
-}
-
-/// The access records among what the daemon has printed.
-fn records(daemon: &Sluice) -> Vec<Value> {
-    let log = daemon.log();
-    let lines = log.lines().filter(|line| line.starts_with('{'));
-    lines
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect()
 }
 
 #[test]

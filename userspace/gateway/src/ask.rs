@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::config::AdminListener;
-use crate::daemon::admin::{Forgotten, REJECTED, Remembered};
+use crate::daemon::admin::{Forgotten, LOG, Logged, REJECTED, Remembered};
 use crate::kernel_state::block_on;
 
 /// Time for one address to answer.
@@ -53,7 +53,7 @@ pub enum AskError {
 ///
 /// [`AskError`]: nobody answers.
 pub fn rejected(listeners: &[AdminListener]) -> Result<Remembered, AskError> {
-    ask(listeners, &Method::GET)
+    ask(listeners, &Method::GET, REJECTED)
 }
 
 /// Has the daemon forget who refused the CA.
@@ -62,12 +62,25 @@ pub fn rejected(listeners: &[AdminListener]) -> Result<Remembered, AskError> {
 ///
 /// [`AskError`]: nobody answers.
 pub fn forget_rejected(listeners: &[AdminListener]) -> Result<Forgotten, AskError> {
-    ask(listeners, &Method::DELETE)
+    ask(listeners, &Method::DELETE, REJECTED)
+}
+
+/// How the sinks of access records fare.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers.
+pub fn log(listeners: &[AdminListener]) -> Result<Logged, AskError> {
+    ask(listeners, &Method::GET, LOG)
 }
 
 /// Asks at one address after the other, Unix sockets first: nobody but the daemon's own user can
 /// have opened those.
-fn ask<T: DeserializeOwned>(listeners: &[AdminListener], method: &Method) -> Result<T, AskError> {
+fn ask<T: DeserializeOwned>(
+    listeners: &[AdminListener],
+    method: &Method,
+    path: &'static str,
+) -> Result<T, AskError> {
     if listeners.is_empty() {
         return Err(AskError::Nowhere);
     }
@@ -76,7 +89,7 @@ fn ask<T: DeserializeOwned>(listeners: &[AdminListener], method: &Method) -> Res
     let asking = async {
         let mut tried = Vec::new();
         for listener in listeners {
-            match timeout(PATIENCE, ask_one(listener, method)).await {
+            match timeout(PATIENCE, ask_one(listener, method, path)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(why)) => tried.push(format!("{listener} ({why})")),
                 Err(_) => tried.push(format!("{listener} (no answer within {PATIENCE:?})")),
@@ -92,22 +105,23 @@ fn ask<T: DeserializeOwned>(listeners: &[AdminListener], method: &Method) -> Res
 async fn ask_one<T: DeserializeOwned>(
     listener: &AdminListener,
     method: &Method,
+    path: &'static str,
 ) -> Result<T, String> {
     let told = |error: io::Error| error.to_string();
     let body = match listener {
         AdminListener::Tcp(address) => {
             let stream = TcpStream::connect(address).await.map_err(told)?;
-            exchange(stream, method).await?
+            exchange(stream, method, path).await?
         }
-        AdminListener::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(told)?;
-            exchange(stream, method).await?
+        AdminListener::Unix(socket) => {
+            let stream = UnixStream::connect(socket).await.map_err(told)?;
+            exchange(stream, method, path).await?
         }
     };
     serde_json::from_slice(&body).map_err(|_| "another answer than a daemon's".into())
 }
 
-async fn exchange<S>(stream: S, method: &Method) -> Result<Bytes, String>
+async fn exchange<S>(stream: S, method: &Method, path: &'static str) -> Result<Bytes, String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -115,7 +129,7 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
     let request = Request::builder()
         .method(method)
-        .uri(REJECTED)
+        .uri(path)
         .header(HOST, "sluice")
         .body(Empty::<Bytes>::new())
         .map_err(|error| error.to_string())?;

@@ -11,6 +11,7 @@ use sluice_policy::{Decision, Outcome, Scratch, host::canonical};
 
 use crate::{
     config::Config,
+    daemon::records::tells_of_packets,
     explain::{
         Given,
         given::{Address, Field, Text},
@@ -89,6 +90,9 @@ impl Refused {
                 break;
             }
             if text.trim().is_empty() {
+                continue;
+            }
+            if tells_of_packets(&text) {
                 continue;
             }
             let Ok(record) = serde_json::from_str::<Logged>(&text) else {
@@ -304,6 +308,7 @@ mod tests {
             line("\"bob\"", "\"a.example\"", false),
             line("\"bob\"", "null", true),
             "\n{\"client\":\"[::1]:1\",\"user\":null,\"method\":\"GET\"}\n".into(),
+            "{\"v\":1,\"kind\":\"packets\",\"client\":\"10.0.0.1\",\"port\":9}\n".into(),
         ]
         .concat();
         let found = Refused::of_log(&mut log.as_bytes())

@@ -3,6 +3,9 @@
 //! Origins are on loopback and nothing is steered: a flow's original destination is told to it.
 #![cfg(test)]
 
+#[path = "shared/schema.rs"]
+mod schema;
+
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -216,8 +219,12 @@ fn flow<C: Send + 'static, O: Send + 'static>(
     let origin = origin.join().unwrap();
     shared.access.close();
     let written = kept.0.lock().unwrap().clone();
+    let record = serde_json::from_slice(&written).unwrap_or_default();
+    if record != Value::Null {
+        schema::assert_follows(&record);
+    }
     Seen {
-        record: serde_json::from_slice(&written).unwrap_or_default(),
+        record,
         client,
         origin,
         metrics,

@@ -6,16 +6,20 @@ use sluice_mint::{AuthorityFiles, Clock, SystemClock};
 
 use super::ca;
 use crate::config::{self, Config, show};
+use crate::daemon::records;
 
 /// Arguments of `sluice check`.
 #[derive(clap::Args)]
 pub struct Args {
     /// The configuration to validate.
-    #[arg(required_unless_present = "default")]
+    #[arg(required_unless_present_any = ["default", "schema"])]
     file: Option<PathBuf>,
     /// Print the documented default configuration instead.
     #[arg(long, conflicts_with = "file")]
     default: bool,
+    /// Print the JSON schema of access records instead.
+    #[arg(long, conflicts_with_all = ["file", "default"])]
+    schema: bool,
 }
 
 /// Validates a configuration and prints the effective policy: exit code 0 where it can be used,
@@ -26,9 +30,12 @@ pub struct Args {
 /// Standard output cannot be written to.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(file) = args.file else {
-        std::io::stdout()
-            .lock()
-            .write_all(config::DEFAULT.as_bytes())?;
+        let text = if args.schema {
+            records::SCHEMA
+        } else {
+            config::DEFAULT
+        };
+        std::io::stdout().lock().write_all(text.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
     let loaded = Config::load(&file).and_then(|config| {

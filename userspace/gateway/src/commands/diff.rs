@@ -15,6 +15,7 @@ use sluice_policy::{Decision, Facts, NotNegotiated, Policy, Scratch, Stage, Tls}
 use super::replay::Sides;
 use crate::{
     config::Config,
+    daemon::records::tells_of_packets,
     explain::{
         Given,
         answer::{decide, reason_of, rule_of},
@@ -39,7 +40,7 @@ const MOST_TOLD: usize = 20;
     after_help = "Says which rules, defaults, groups, lists, users and schedules are different, and \
 tries flows that are made from the values in the rules that are. That they show no difference is no \
 proof that there is none. With --flows it also tries flows that have been seen: access records of \
-flows (those of requests are left out), or \
+flows (those of requests and packets are left out), or \
 facts as `sluice explain --facts` reads them, one JSON object a line, or those of a capture, pcap or \
 pcapng, which either policy's kernel programs judge first. A capture needs root.\n\n\
 Exit status: 0 nothing changes, 1 something changes, 2 a file cannot be understood.\n\n\
@@ -354,7 +355,7 @@ fn flows(
             return Ok((count, changed));
         }
         let text = line.trim();
-        if text.is_empty() {
+        if text.is_empty() || tells_of_packets(text) {
             continue;
         }
         let given = match serde_json::from_str::<Record<'_>>(text) {

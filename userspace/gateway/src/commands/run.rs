@@ -22,7 +22,8 @@ pub struct Args {
 
 /// Runs the command.
 ///
-/// SIGHUP reloads the configuration, SIGTERM and SIGINT drain; a second one ends at once.
+/// SIGHUP reloads the configuration, SIGUSR1 opens the files of access records anew, SIGTERM and SIGINT
+/// drain; a second one ends at once.
 /// `SLUICE_LOG` says what is logged to standard error, as `info` or `sluice_steer=debug,info`.
 ///
 /// # Errors

@@ -12,7 +12,10 @@ use sluice_steer::{Counter, Status, status};
 use super::rejected;
 use crate::{
     ask::{self, AskError},
-    daemon::admin::Remembered,
+    daemon::{
+        admin::{Logged, Remembered},
+        records::SinkStatus,
+    },
     kernel_state,
 };
 
@@ -39,6 +42,9 @@ const REFUSALS: usize = 3;
 /// What the daemon says of clients that refused the CA.
 type Rejected = Result<Remembered, AskError>;
 
+/// What the daemon says of the sinks of access records.
+type Log = Result<Logged, AskError>;
+
 /// Shows what is loaded, what it counts, and what the daemon remembers.
 ///
 /// # Errors
@@ -53,16 +59,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = kernel_state::config_or_default(config.as_deref())?;
     let status = status(bpffs.as_ref().unwrap_or(&config.gateway.bpffs_dir))?;
     let rejected = ask::rejected(&config.admin.listen);
+    let log = ask::log(&config.admin.listen);
     let text = if json {
-        format!("{}\n", machine(&status, &rejected))
+        format!("{}\n", machine(&status, &rejected, &log))
     } else {
-        human(&status, &rejected)
+        human(&status, &rejected, &log)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn machine(status: &Status, rejected: &Rejected) -> Value {
+fn machine(status: &Status, rejected: &Rejected, log: &Log) -> Value {
     let counters = status.counters.packets.iter().map(|counter| {
         let Counter {
             hook,
@@ -95,6 +102,10 @@ fn machine(status: &Status, rejected: &Rejected) -> Value {
             Ok(remembered) => json!(remembered),
             Err(why) => json!({ "error": why.to_string() }),
         },
+        "records": match log {
+            Ok(log) => json!(log),
+            Err(why) => json!({ "error": why.to_string() }),
+        },
         "events": { "sent": events.sent, "sampled": events.sampled, "lost": events.lost },
         "counters": counters.collect::<Vec<_>>(),
     })
@@ -104,7 +115,7 @@ const fn on_failure(status: &Status) -> &'static str {
     if status.fail_open { "open" } else { "closed" }
 }
 
-fn human(status: &Status, rejected: &Rejected) -> String {
+fn human(status: &Status, rejected: &Rejected, log: &Log) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| text.push_str(&format!("{key:<12}{value}\n"));
     line(
@@ -170,6 +181,21 @@ fn human(status: &Status, rejected: &Rejected) -> String {
         }
         Err(why) => line("rejected", format!("not known: {why}")),
     }
+    match log {
+        Ok(Logged { sinks, .. }) if sinks.is_empty() => line("records", "go nowhere".to_owned()),
+        Ok(Logged { sinks, refuses, .. }) => {
+            for one in sinks {
+                line("records", sink(one));
+            }
+            if *refuses {
+                line(
+                    "",
+                    "new flows are refused until they can be written".to_owned(),
+                );
+            }
+        }
+        Err(why) => line("records", format!("not known: {why}")),
+    }
     let events = status.counters.events;
     line(
         "events",
@@ -180,6 +206,18 @@ fn human(status: &Status, rejected: &Rejected) -> String {
     );
     counters(status, &mut text);
     text
+}
+
+fn sink(status: &SinkStatus) -> String {
+    let SinkStatus {
+        sink,
+        state,
+        written,
+        dropped,
+        queued_bytes,
+        ..
+    } = status;
+    format!("{sink}: {state}, {written} written, {dropped} lost, {queued_bytes} bytes waiting")
 }
 
 fn counters(status: &Status, text: &mut String) {
@@ -267,9 +305,38 @@ mod tests {
         })
     }
 
+    fn log() -> Log {
+        let sink = |name: &str, state: &'static str| SinkStatus {
+            sink: name.to_owned(),
+            state: state.into(),
+            written: 7,
+            bytes: 700,
+            dropped: 2,
+            errors: 1,
+            queued_bytes: 4096,
+        };
+        Ok(Logged {
+            lost: 4,
+            refuses: true,
+            sinks: vec![sink("stdout", "ok"), sink("journald", "failing")],
+        })
+    }
+
+    #[test]
+    fn people_see_how_records_fare() {
+        let text = human(&loaded(), &refused(0), &log());
+        for part in [
+            "records     stdout: ok, 7 written, 2 lost, 4096 bytes waiting\n",
+            "records     journald: failing, 7 written, 2 lost, 4096 bytes waiting\n",
+            "            new flows are refused until they can be written\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
     #[test]
     fn people_see_the_latest_refusals() {
-        let text = human(&loaded(), &refused(5));
+        let text = human(&loaded(), &refused(5), &log());
         for part in [
             "rejected    5 remembered, the latest first\n",
             "            10.0.0.1 refused pinned.example at 192.0.2.1:443 once, said unknown_ca; \
@@ -281,9 +348,9 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains("10.0.0.4"), "{text}");
-        let text = human(&loaded(), &refused(0));
+        let text = human(&loaded(), &refused(0), &log());
         assert!(text.contains("no client refused the CA"), "{text}");
-        let text = human(&loaded(), &Err(AskError::Nowhere));
+        let text = human(&loaded(), &Err(AskError::Nowhere), &Err(AskError::Nowhere));
         assert!(
             text.contains("rejected    not known: `listen` in [admin]"),
             "{text}"
@@ -292,7 +359,7 @@ mod tests {
 
     #[test]
     fn people_see_who_lives_and_what_counts_most() {
-        let text = human(&loaded(), &refused(0));
+        let text = human(&loaded(), &refused(0), &log());
         for part in [
             "7 (layout 1)",
             "alive, seen 0.4 s ago",
@@ -311,21 +378,27 @@ mod tests {
             heartbeat_age_ns: Some(60_000_000_000),
             ..loaded()
         };
-        assert!(human(&gone, &refused(0)).contains("gone for 60 s: steered ports are refused"));
+        assert!(
+            human(&gone, &refused(0), &log()).contains("gone for 60 s: steered ports are refused")
+        );
         let none = Status {
             heartbeat_age_ns: None,
             fail_open: true,
             ..loaded()
         };
-        assert!(human(&none, &refused(0)).contains("none: steered ports are forwarded natively"));
+        assert!(
+            human(&none, &refused(0), &log())
+                .contains("none: steered ports are forwarded natively")
+        );
     }
 
     #[test]
     fn machines_see_everything() {
-        let value = machine(&loaded(), &refused(5));
+        let value = machine(&loaded(), &refused(5), &log());
         assert_eq!(value["rejected"]["remembered"], 5);
         assert_eq!(value["rejected"]["refusals"][4]["times"], 5);
         assert_eq!(value["generation"], 7);
+        assert_eq!(value["records"]["sinks"][1]["state"], "failing");
         assert_eq!(value["daemon"], true);
         assert_eq!(value["on_failure"], "closed");
         assert_eq!(value["counters"].as_array().unwrap().len(), 14);

@@ -137,7 +137,7 @@ pub(super) fn upstream(section: &Section<'_>, files: &Files<'_>) -> Settings {
     }
 }
 
-fn positive(section: &Section<'_>, key: &str, default: Duration) -> Duration {
+pub(super) fn positive(section: &Section<'_>, key: &str, default: Duration) -> Duration {
     let duration = section.value(key, default, value::duration);
     if duration.is_zero()
         && let Some(item) = section.get(key)

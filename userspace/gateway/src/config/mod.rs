@@ -10,6 +10,7 @@ mod authority;
 mod condition;
 mod intercept;
 mod lists;
+mod log;
 mod names;
 mod page;
 mod pattern;
@@ -39,6 +40,7 @@ use sluice_policy::{
 };
 
 pub use intercept::Intercept;
+pub use log::{Addresses, Format, Log, Privacy, Rotation, Server, Sink, Urls, Users, WhenFull};
 pub(crate) use pattern::inner as inner_word;
 use problem::Problems;
 pub(crate) use problem::near_miss;
@@ -218,22 +220,6 @@ pub enum AdminListener {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
-}
-
-/// The section `[log]`.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// Where access records go.
-    pub access: Vec<AccessLog>,
-}
-
-/// Where access records go.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AccessLog {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// What a configuration is read for.

@@ -1,6 +1,6 @@
 //! The sections that are no rules.
 
-use std::{net::SocketAddr, ops::Range, path::PathBuf};
+use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
 use sluice_abi::{Marks, map::FLOWS, table::Direction};
 use sluice_policy::{
@@ -10,8 +10,11 @@ use sluice_policy::{
 use toml::de::DeTable;
 
 use super::{
-    AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, SniTruth,
-    Splice, Steering, authority, intercept, lists,
+    Admin, AdminListener, Config, Gateway, Midstream, OnFailure, Role, SniTruth, Splice, Steering,
+    authority, intercept,
+    intercept::positive,
+    lists,
+    log::{LOG, log},
     names::{Names, name},
     page, people,
     problem::Problems,
@@ -204,8 +207,8 @@ fn gateway(section: &Section<'_>) -> Gateway {
     }
 }
 
-const fn seconds(seconds: u64) -> std::time::Duration {
-    std::time::Duration::from_secs(seconds)
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
@@ -399,22 +402,13 @@ fn steer(section: &Section<'_>) -> Steering {
         }
         usize::try_from(size).ok()
     });
-    let positive = |key, default| {
-        let duration = section.value(key, default, value::duration);
-        if duration.is_zero()
-            && let Some(item) = section.get(key)
-        {
-            item.note("expected more than \"0s\"");
-        }
-        duration
-    };
     Steering {
         ports: Steer {
             tls: section.list("tls", || vec![PortRange::single(443)], ports),
             http: section.list("http", Vec::new, ports),
         },
-        hello_timeout: positive("hello_timeout", seconds(5)),
-        silent_timeout: positive("silent_timeout", seconds(3)),
+        hello_timeout: positive(section, "hello_timeout", seconds(5)),
+        silent_timeout: positive(section, "silent_timeout", seconds(3)),
         hello_limit: hello_limit.unwrap_or(65_536),
         sni_truth: section.choice(
             "sni_truth",
@@ -438,16 +432,10 @@ fn splice(section: &Section<'_>) -> Splice {
     let optional = |key, default| {
         Some(section.value(key, default, value::duration)).filter(|duration| !duration.is_zero())
     };
-    let connect_timeout = section.value("connect_timeout", seconds(10), value::duration);
-    if connect_timeout.is_zero()
-        && let Some(item) = section.get("connect_timeout")
-    {
-        item.note("expected more than \"0s\"");
-    }
     Splice {
         idle_timeout: optional("idle_timeout", seconds(3600)),
         total_timeout: optional("total_timeout", seconds(0)),
-        connect_timeout,
+        connect_timeout: positive(section, "connect_timeout", seconds(10)),
         bulk_after: section.value("bulk_after", 256 << 10, value::size),
     }
 }
@@ -484,20 +472,4 @@ fn admin_listener(text: &str) -> Result<AdminListener, String> {
         );
     }
     Ok(AdminListener::Tcp(address))
-}
-
-const LOG: Keys = Keys {
-    known: &["access"],
-    later: &["level", "format"],
-};
-
-fn log(section: &Section<'_>) -> Log {
-    let access = |text: &str| match text {
-        "stdout" => Ok(AccessLog::Stdout),
-        "stderr" => Ok(AccessLog::Stderr),
-        _ => Err("expected \"stdout\" or \"stderr\"".into()),
-    };
-    Log {
-        access: section.list("access", || vec![AccessLog::Stdout], access),
-    }
 }

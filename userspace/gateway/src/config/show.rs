@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Write};
 use sluice_mint::PassphraseSource;
 
 use super::{
-    Ca, Config, Midstream, OnFailure, protocol_name, show_duration, show_size,
+    Ca, Config, Log, Midstream, OnFailure, WhenFull, protocol_name, show_duration, show_size,
     warn::{notes, openings, warnings},
 };
 use crate::page::Contact;
@@ -227,7 +227,37 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         .iter()
         .map(|listener| format!("{listener}"))
         .collect();
-    row(out, "listen", list(&listen))
+    row(out, "listen", list(&listen))?;
+    log(&config.log, out)
+}
+
+fn log(log: &Log, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nlog:")?;
+    row(out, "access", list(&log.access))?;
+    row(out, "format", log.format.name())?;
+    let when_full = match log.when_full {
+        WhenFull::Drop => "drop: records are lost while a sink is full or gone",
+        WhenFull::Block => "block: new flows are refused while a sink is full or gone",
+    };
+    row(out, "when_full", when_full)?;
+    row(out, "queue_limit", show_size(log.queue_limit as u64))?;
+    let size = log.rotation.size.map_or("never".into(), show_size);
+    row(out, "rotate_size", size)?;
+    row(out, "rotate_keep", log.rotation.keep)?;
+    let privacy = &log.privacy;
+    row(out, "addresses", privacy.addresses.name())?;
+    row(out, "users", privacy.users.name())?;
+    row(
+        out,
+        "pseudonym_period",
+        show_duration(privacy.pseudonym_period),
+    )?;
+    row(out, "urls", privacy.urls.name())?;
+    row(
+        out,
+        "packets",
+        log.packets.map_or("off".into(), show_duration),
+    )
 }
 
 fn row(out: &mut String, key: &str, value: impl Display) -> fmt::Result {

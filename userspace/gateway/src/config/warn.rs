@@ -10,7 +10,10 @@ use sluice_policy::{
     kernel::{EgressAction, EgressRule, QUIC_PORT},
 };
 
-use super::{Config, Midstream, OnFailure, protocol_name, show::abbreviated};
+use super::{
+    Addresses, Config, Log, Midstream, OnFailure, Sink, Users, WhenFull, protocol_name,
+    show::abbreviated,
+};
 
 /// Everything that leaves or enters without being judged by the rules.
 #[must_use]
@@ -134,6 +137,29 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }
     if steered.is_empty() && config.steer.ports.http.is_empty() {
         found.push("no port is steered: no flow reaches the rules".into());
+    }
+    found.extend(of_records(&config.log));
+    found
+}
+
+fn of_records(log: &Log) -> Vec<String> {
+    let mut found = Vec::new();
+    let privacy = &log.privacy;
+    if privacy.users == Users::Pseudonym && privacy.addresses == Addresses::Full {
+        found.push(
+            "`users = \"pseudonym\"` beside `addresses = \"full\"`: who has an address of their own \
+             is known by it"
+                .into(),
+        );
+    }
+    if log.when_full == WhenFull::Block {
+        let blind = |sink: &&Sink| matches!(sink, Sink::SyslogUdp(_));
+        found.extend(log.access.iter().filter(blind).map(|sink| {
+            format!(
+                "`when_full = \"block\"` does not notice that \"{sink}\" is gone: name it by \
+                 syslog:tcp://"
+            )
+        }));
     }
     found
 }

@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz`, `/readyz` and `/api/rejected`, on a thread of their own.
+//! `/metrics`, `/healthz`, `/readyz`, `/api/log` and `/api/rejected`, on a thread of their own.
 
 use std::convert::Infallible;
 use std::fs;
@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::export::{Exporter, Format, Sources};
+use super::records::SinkStatus;
 use crate::config::AdminListener;
 use crate::intercept::rejected::Refusal;
 
@@ -36,6 +37,20 @@ const HANGS_AFTER: u64 = 5;
 
 /// Where it is told, and forgotten, which clients refused the CA.
 pub const REJECTED: &str = "/api/rejected";
+
+/// Where it is told how the sinks of access records fare.
+pub const LOG: &str = "/api/log";
+
+/// What GET of [`LOG`] answers.
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Logged {
+    /// Records that are lost since the daemon began.
+    pub lost: u64,
+    /// Whether new flows are refused because records cannot be written.
+    pub refuses: bool,
+    /// Every sink.
+    pub sinks: Vec<SinkStatus>,
+}
 
 /// What GET of [`REJECTED`] answers.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -197,6 +212,14 @@ fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<By
                 refusals,
             })
         }
+        LOG => {
+            let access = &sources.shared.access;
+            json(&Logged {
+                lost: access.lost(),
+                refuses: access.refuses(),
+                sinks: access.sinks(),
+            })
+        }
         "/metrics" => metrics(request, exporter),
         "/healthz" if is_alive(sources) => plain(StatusCode::OK, "ok\n"),
         "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
@@ -206,7 +229,7 @@ fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<By
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz and /api/rejected\n",
+            "there are /metrics, /healthz, /readyz, /api/log and /api/rejected\n",
         ),
     }
 }

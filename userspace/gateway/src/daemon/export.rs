@@ -21,6 +21,7 @@ use table::Id;
 use super::generation::Generation;
 use super::metrics::WorkerMetrics;
 use super::metrics::authentications::Authentications;
+use super::records::{SinkStatus, State};
 use super::worker::Shared;
 
 /// How old the fill of the maps may be that is told: walking full ones takes some hundred
@@ -195,6 +196,22 @@ fn daemon(page: &mut Page, shared: &Shared, workers: &[Arc<WorkerMetrics>], relo
     page.measure(Id::ReloadTime, [], last as f64);
     page.count(Id::ActiveFlows, [], shared.limits.active() as u64);
     page.count(Id::RecordsLost, [], shared.access.lost());
+    sinks(page, &shared.access.sinks());
+}
+
+fn sinks(page: &mut Page, sinks: &[SinkStatus]) {
+    for one in sinks {
+        let name = || Label::Name(one.sink.as_str().into());
+        page.count(Id::RecordsWritten, [name()], one.written);
+        page.count(Id::RecordsDropped, [name()], one.dropped);
+        page.count(Id::RecordBytes, [name()], one.bytes);
+        page.count(Id::RecordErrors, [name()], one.errors);
+        page.count(Id::RecordQueue, [name()], one.queued_bytes);
+        for state in State::ALL.map(State::name) {
+            let is_so = one.state == state;
+            page.count(Id::SinkState, [name(), state.into()], is_so.into());
+        }
+    }
 }
 
 /// What the kernel programs count, and how they see the daemon.

@@ -49,6 +49,9 @@ pub async fn serve(worker: &Rc<Worker>, arrived: Arrived) {
     if let Some(reason) = worker.shared.guard.refuses(flow.known.destination) {
         return flow.refuse(reason);
     }
+    if worker.shared.access.refuses() {
+        return flow.refuse(Reason::AuditUnavailable);
+    }
     let mut bytes = BytesMut::new();
     let judgement = match flow.judge(&client, &mut bytes).await {
         Some(judgement) => judgement,

@@ -1,23 +1,19 @@
-//! The access record: one line of JSON for every flow, at its end.
+//! What an access record tells of a flow, at its end, and of a request.
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-/// Bytes of records that may wait to be written; what comes on top is lost, and counted.
-const WAITING: usize = 4 << 20;
+pub use super::records::AccessLog;
 
-/// How long records are gathered before they are written together.
-const GATHER: Duration = Duration::from_millis(50);
+/// The version of the records' schema, which every record has as `v`. It changes where a field loses
+/// its meaning; a field that is new does not change it.
+pub const SCHEMA_VERSION: u32 = 1;
 
 /// What there is to say of a flow at its end.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Record<'a> {
     /// When the flow began, in RFC 3339 form.
     pub time: String,
@@ -104,7 +100,7 @@ pub struct Interception {
 }
 
 /// What there is to say of a request of a decrypted or cleartext flow.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RequestRecord<'a> {
     /// When its head was read, in RFC 3339 form.
     pub time: String,
@@ -146,134 +142,6 @@ pub struct Shadow<'a> {
     pub rule: Option<&'a str>,
 }
 
-/// Where records go: written by a thread of its own, so that a slow reader never holds a flow up.
-#[derive(Debug)]
-pub struct AccessLog {
-    shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-    lost: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: Vec<u8>,
-    closed: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AccessLog {
-    /// A log that writes to all of `sinks`; without sinks records are not even made.
-    #[must_use]
-    pub fn new(sinks: Vec<Box<dyn Write + Send>>) -> Self {
-        let shared = Arc::<Shared>::default();
-        let writer = if sinks.is_empty() {
-            shared.lock().closed = true;
-            None
-        } else {
-            let shared = Arc::clone(&shared);
-            Some(std::thread::spawn(move || write(&shared, sinks)))
-        };
-        Self {
-            shared,
-            writer: Mutex::new(writer),
-        }
-    }
-
-    /// Puts a record into the log, or counts it as lost.
-    pub fn put(&self, record: &Record<'_>) {
-        self.append(record);
-    }
-
-    /// Adds the record of a request.
-    pub fn put_request(&self, record: &RequestRecord<'_>) {
-        self.append(record);
-    }
-
-    fn append(&self, record: &impl Serialize) {
-        let mut state = self.shared.lock();
-        if state.closed {
-            return;
-        }
-        let idle = state.waiting.is_empty();
-        let before = state.waiting.len();
-        if before > WAITING || serde_json::to_writer(&mut state.waiting, record).is_err() {
-            state.waiting.truncate(before);
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        state.waiting.push(b'\n');
-        drop(state);
-        if idle {
-            self.shared.wake.notify_one();
-        }
-    }
-
-    /// Records that were lost because the sinks were too slow or failed.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.shared.lost.load(Ordering::Relaxed)
-    }
-
-    /// Writes what waits and ends the writing.
-    pub fn close(&self) {
-        self.shared.lock().closed = true;
-        self.shared.wake.notify_one();
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(writer) = writer {
-            // A writer that panicked has nothing left to write.
-            let _ = writer.join();
-        }
-    }
-}
-
-fn write(shared: &Shared, mut sinks: Vec<Box<dyn Write + Send>>) {
-    loop {
-        let mut state = shared.lock();
-        while state.waiting.is_empty() && !state.closed {
-            state = shared
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        if !state.closed {
-            drop(state);
-            std::thread::sleep(GATHER);
-            state = shared.lock();
-        }
-        let records = std::mem::take(&mut state.waiting);
-        let closed = state.closed;
-        drop(state);
-        for sink in &mut sinks {
-            if sink
-                .write_all(&records)
-                .and_then(|()| sink.flush())
-                .is_err()
-            {
-                let count = records.iter().filter(|byte| **byte == b'\n').count();
-                shared.lost.fetch_add(count as u64, Ordering::Relaxed);
-            }
-        }
-        if closed {
-            return;
-        }
-    }
-}
-
 /// A time in RFC 3339 form with milliseconds, in UTC.
 #[must_use]
 pub fn rfc3339(time: SystemTime) -> String {
@@ -305,6 +173,8 @@ pub fn rfc3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -319,95 +189,5 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
-    }
-
-    /// Keeps what was written.
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn record(rule: &str) -> Record<'_> {
-        Record {
-            time: rfc3339(UNIX_EPOCH),
-            client: "10.0.0.1:1024".parse().unwrap(),
-            destination: "[2001:db8::1]:443".parse().unwrap(),
-            user: None,
-            verdict: "block",
-            rule: Some(rule),
-            stage: "hello",
-            reason: "rule",
-            tls: Some("hello"),
-            sni: Some("a.example"),
-            alpn: vec!["h2".into()],
-            ja4: None,
-            ech: false,
-            tags: vec!["seen"],
-            shadow: None,
-            end: "rule",
-            to_origin: 0,
-            to_client: 7,
-            spliced: 0,
-            peek_us: 3,
-            connect_us: 0,
-            server_hello_us: 0,
-            duration_ms: 1,
-            generation: 1,
-            decrypted: false,
-            inspected_by: None,
-            interception: None,
-        }
-    }
-
-    #[test]
-    fn every_record_is_a_line_of_json() {
-        let kept = Kept::default();
-        let log = AccessLog::new(vec![Box::new(kept.clone())]);
-        for _ in 0..100 {
-            log.put(&record("a \"quoted\"\nrule"));
-        }
-        log.close();
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<serde_json::Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
-        assert_eq!(lines.len(), 100);
-        assert_eq!(lines[7]["rule"], "a \"quoted\"\nrule");
-        assert_eq!(lines[7]["destination"], "[2001:db8::1]:443");
-        assert_eq!(lines[7]["decrypted"], false);
-        assert_eq!(log.lost(), 0);
-    }
-
-    #[test]
-    fn a_sink_that_is_stuck_costs_records_and_not_flows() {
-        struct Stuck(std::sync::mpsc::Receiver<()>);
-        impl Write for Stuck {
-            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                let _ = self.0.recv();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> std::io::Result<()> {
-                Ok(())
-            }
-        }
-        let (free, stuck) = std::sync::mpsc::channel();
-        let log = AccessLog::new(vec![Box::new(Stuck(stuck))]);
-        let long = "x".repeat(64 << 10);
-        for _ in 0..200 {
-            log.put(&record(&long));
-        }
-        assert!(log.lost() > 0);
-        drop(free);
-        log.close();
     }
 }

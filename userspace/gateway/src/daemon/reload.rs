@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use sluice_policy::kernel::KernelPolicy;
 
 use super::generation::Generation;
+use super::records::Prepared;
 use super::worker::Shared;
 use crate::config::Config;
 
@@ -15,6 +16,7 @@ pub struct Loaded {
     config: Config,
     generation: Generation,
     kernel: KernelPolicy,
+    access: Prepared,
 }
 
 /// Reads the file and makes of it everything that is to be in force. Takes as long as its lists are
@@ -36,10 +38,12 @@ pub fn load(file: &Path, before: &Config, shared: &Shared) -> anyhow::Result<Loa
     let kernel = config
         .kernel_policy(1)
         .context("the kernel's part of the policy")?;
+    let access = shared.access.prepare(&config.log)?;
     Ok(Loaded {
         config,
         generation,
         kernel,
+        access,
     })
 }
 
@@ -59,6 +63,7 @@ impl Loaded {
         E: std::error::Error + Send + Sync + 'static,
     {
         publish(&self.kernel).context("the kernel's part of the policy")?;
+        shared.access.put_in_force(self.access);
         shared.current.replace(self.generation);
         Ok(self.config)
     }
@@ -87,7 +92,6 @@ fn changed(before: &Config, after: &Config) -> Vec<&'static str> {
             old.listener_port != new.listener_port,
         ),
         ("admin.listen", before.admin.listen != after.admin.listen),
-        ("log.access", before.log.access != after.log.access),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

@@ -1,7 +1,7 @@
 //! The daemon's main thread.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sluice_abi::{Reason, Verdict};
 use sluice_policy::kernel::KernelPolicy;
 use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
 use sluice_steer::{KernelLog, StartOptions, Steering};
@@ -26,10 +25,11 @@ use super::generation::{Current, Generation};
 use super::guard::Guard;
 use super::limits::Limits;
 use super::metrics::WorkerMetrics;
+use super::packets;
 use super::record::AccessLog;
 use super::reload::{Loaded, load};
 use super::worker::{Phase, Shared, Worker};
-use crate::config::{AccessLog as Sink, Config};
+use crate::config::Config;
 use crate::intercept::Memory;
 use crate::kernel_state::start_options;
 
@@ -107,7 +107,11 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     });
     // Read also where nobody wants to be told: a ring that nobody empties loses events for good,
     // and what is lost is to mean that something is amiss.
-    let events = tokio::task::spawn_local(tell_events(steering.clone()));
+    tokio::task::spawn_local(packets::tell(
+        steering.clone(),
+        Arc::clone(&shared),
+        phases.clone(),
+    ));
     shared.ready.store(true, Ordering::Relaxed);
     tracing::info!(workers, generation = shared.current.number(), "serving");
 
@@ -120,8 +124,6 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         questions,
     };
     let ended = daemon.watch_over(&mut signals, &crew).await;
-    // The ring has one reader, which a successor is from its beginning on.
-    events.abort();
     daemon.drain(&mut signals, crew).await;
     shared.access.close();
     ended
@@ -157,6 +159,7 @@ impl Daemon<'_> {
                     // What is being read may have been read before the change that is meant now.
                     Order::Reload if loading.is_some() => again = true,
                     Order::Reload => loading = Some(self.load()),
+                    Order::Reopen => self.sources.shared.access.reopen(),
                     Order::End => return Ok(()),
                 },
             }
@@ -227,7 +230,11 @@ impl Daemon<'_> {
             tokio::select! {
                 _ = look.tick() => {}
                 () = &mut deadline => break,
-                order = signals.next() => if order == Order::End { break },
+                order = signals.next() => match order {
+                    Order::End => break,
+                    Order::Reopen => self.sources.shared.access.reopen(),
+                    Order::Reload => {}
+                },
             }
         }
         self.steering.release();
@@ -258,11 +265,13 @@ async fn ended(loading: &mut Option<Loading>) -> anyhow::Result<Loaded> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Order {
     Reload,
+    Reopen,
     End,
 }
 
 struct Signals {
     reload: Signal,
+    reopen: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -271,6 +280,7 @@ impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
             reload: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -281,6 +291,7 @@ impl Signals {
             _ = self.terminate.recv() => Order::End,
             _ = self.interrupt.recv() => Order::End,
             _ = self.reload.recv() => Order::Reload,
+            _ = self.reopen.recv() => Order::Reopen,
         }
     }
 }
@@ -352,16 +363,6 @@ fn listeners(
 }
 
 fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result<Shared> {
-    let sinks = config
-        .log
-        .access
-        .iter()
-        .map(|sink| -> Box<dyn Write + Send> {
-            match sink {
-                Sink::Stdout => Box::new(io::stdout()),
-                Sink::Stderr => Box::new(io::stderr()),
-            }
-        });
     // Two sockets and, while bytes move, a pipe each way.
     let capacity = files.saturating_sub(SPARE_FILES) / 3;
     Ok(Shared {
@@ -369,7 +370,7 @@ fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result
         limits: Arc::new(Limits::default()),
         guard: Guard::new(config.gateway.listener_port),
         memory: Memory::new()?,
-        access: AccessLog::new(sinks.collect()),
+        access: AccessLog::open(&config.log)?,
         mark: config.gateway.marks.own,
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),
         began: Instant::now(),
@@ -421,33 +422,6 @@ fn raise_file_limit() -> u64 {
         limit.current
     };
     now.unwrap_or(u64::MAX)
-}
-
-/// Tells of the verdicts that the programs sample, as long as there are any.
-async fn tell_events(steering: Steering) {
-    let told: Result<(), Box<dyn std::error::Error>> = async {
-        let mut reader = steering.events()?;
-        let mut events = Vec::new();
-        loop {
-            reader.read(&mut events).await?;
-            for event in events.drain(..) {
-                tracing::debug!(
-                    target: "kernel",
-                    source = ?event.src,
-                    source_port = u16::from_be(event.sport),
-                    destination = ?event.dst,
-                    destination_port = u16::from_be(event.dport),
-                    protocol = event.protocol,
-                    verdict = Verdict::from_bits(event.verdict).name(),
-                    reason = Reason::from_code(event.reason).map(Reason::name),
-                );
-            }
-        }
-    }
-    .await;
-    if let Err(error) = told {
-        tracing::warn!(%error, "cannot tell the kernel's verdicts");
-    }
 }
 
 /// The machine's addresses; none where they cannot be read, which leaves it to the kernel programs

@@ -179,6 +179,9 @@ impl Exchange {
         };
         prepared.url().clone_into(&mut told.url);
         told.host = Some(prepared.authority().host().to_owned());
+        if self.worker.shared.access.refuses() {
+            return Ok(self.unreachable(told, Reason::AuditUnavailable));
+        }
         if prepared.path() == PROCEED_PATH {
             self.annotate(&mut told, &self.known.facts(&self.generation.policy));
             return Ok(self.proceed(told, &prepared, body).await);

@@ -69,6 +69,7 @@ impl Exchange {
         told.reason = reason;
         let problem = match reason {
             Reason::OriginTimeout => Problem::GatewayTimeout,
+            Reason::AuditUnavailable => Problem::Unavailable,
             _ => Problem::BadGateway,
         };
         self.problem(&told, problem, reason.description())

@@ -10,9 +10,7 @@ mod rules;
 
 use std::{path::Path, time::Duration};
 
-use sluice_gateway::config::{
-    AccessLog, AdminListener, Config, DEFAULT, Midstream, OnFailure, show,
-};
+use sluice_gateway::config::{AdminListener, Config, DEFAULT, Midstream, OnFailure, Sink, show};
 use sluice_policy::{
     BlockKind, Cause, Decision, Facts, Listener, NotNegotiated, Outcome, Policy, Scratch, Stage,
     Tls, kernel::EgressAction,
@@ -136,10 +134,50 @@ fn values_arrive_typed() {
         config.admin.listen[0],
         AdminListener::Tcp("[::1]:9000".parse().unwrap())
     );
-    assert_eq!(config.log.access, [AccessLog::Stderr]);
+    assert_eq!(config.log.access, [Sink::Stderr]);
     let cell = config.kernel_policy(9).unwrap().cell;
     assert_eq!((cell.generation, cell.flow_limit), (9, 1000));
     assert_eq!(cell.listener_port, 6000u16.to_be());
+}
+
+#[test]
+fn what_records_tell_is_typed_shown_and_warned_of() {
+    let config = parse(
+        r#"
+        [log]
+        access = ["file:/var/log/a.jsonl", "journald", "syslog:udp://[2001:db8::9]:514"]
+        format = "ecs"
+        when_full = "block"
+        queue_limit = "1MiB"
+        rotate_size = "64MiB"
+        rotate_keep = 2
+        users = "pseudonym"
+        pseudonym_period = "7d"
+        urls = "host"
+        packets = "1m"
+        "#,
+    );
+    let text = show::effective(&config);
+    for part in [
+        "  access                 file:/var/log/a.jsonl, journald, syslog:udp://[2001:db8::9]:514\n",
+        "  format                 ecs\n",
+        "  when_full              block: new flows are refused",
+        "  queue_limit            1MiB\n",
+        "  rotate_size            64MiB\n",
+        "  rotate_keep            2\n",
+        "  addresses              full\n",
+        "  users                  pseudonym\n",
+        "  pseudonym_period       7d\n",
+        "  urls                   host\n",
+        "  packets                1m\n",
+        "who has an address of their own is known by it",
+        "does not notice that \"syslog:udp://[2001:db8::9]:514\" is gone",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let off = parse("[log]\npackets = \"off\"\naccess = []");
+    assert_eq!((off.log.packets, off.log.access.len()), (None, 0));
+    assert!(show::effective(&off).contains("packets                off\n"));
 }
 
 /// A flow from a client whose origin, where it was asked, has answered.

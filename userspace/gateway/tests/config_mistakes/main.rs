@@ -41,7 +41,9 @@ fn unknown_keys_are_refused() {
     );
     assert_mistake(
         "[log]\ncolour = 1\n",
-        "4:1: unknown key `colour` in [log]: expected one of `access`",
+        "4:1: unknown key `colour` in [log]: expected one of `access`, `format`, `when_full`, \
+         `queue_limit`, `rotate_size`, `rotate_keep`, `addresses`, `users`, `pseudonym_period`, \
+         `urls`, `packets`",
     );
     assert_mistake(
         "[[rule]]\nname = \"a\"\nwhen = { hots = \"a\" }\naction = \"allow\"\n",
@@ -95,6 +97,87 @@ fn how_origins_and_clients_are_met_is_checked() {
         ),
     ] {
         assert_mistake(text, mistake);
+    }
+}
+
+#[test]
+fn where_records_go_and_what_they_tell_is_checked() {
+    const SINKS: &str = "expected \"stdout\", \"stderr\", \"file:/var/log/sluice/access.jsonl\", \
+                         \"journald\", \"syslog:unix:/dev/log\", \"syslog:udp://HOST:PORT\" or \
+                         \"syslog:tcp://HOST:PORT\"";
+    const SERVER: &str = "expected a host and a port, such as \"logs.example:514\", \
+                          \"192.0.2.9:514\" or \"[2001:db8::9]:514\"";
+    assert_mistake(
+        "[log]\naccess = [\"stdin\"]\n",
+        &format!("4:11: `access` in [log]: \"stdin\": {SINKS}"),
+    );
+    assert_mistake(
+        "[log]\naccess = [\"syslog:udp://logs.example\"]\n",
+        &format!("4:11: `access` in [log]: \"syslog:udp://logs.example\": {SERVER}"),
+    );
+    for (text, mistake) in [
+        (
+            "access = [\"file:access.jsonl\"]",
+            "4:11: `access` in [log]: \"file:access.jsonl\": expected a path that begins with /",
+        ),
+        (
+            "access = [\"journald\", \"journald:/run/systemd/journal/socket\"]",
+            "4:10: `access` in [log]: \"journald\" stands there twice: take one out",
+        ),
+        (
+            "access = []\nwhen_full = \"block\"",
+            "5:13: `when_full` in [log]: \"block\": there is no sink in `access` that could be full: \
+             name one",
+        ),
+        (
+            "when_full = \"wait\"",
+            "4:13: `when_full` in [log]: \"wait\": expected \"drop\" or \"block\"",
+        ),
+        (
+            "format = \"csv\"",
+            "4:10: `format` in [log]: \"csv\": expected \"sluice\" or \"ecs\"",
+        ),
+        (
+            "queue_limit = \"1KiB\"",
+            "4:15: `queue_limit` in [log]: expected a size from \"256KiB\" to \"1GiB\"",
+        ),
+        (
+            "rotate_size = \"1KiB\"",
+            "4:15: `rotate_size` in [log]: expected \"0B\" for never, or a size from \"64KiB\" to \
+             \"1024GiB\"",
+        ),
+        (
+            "rotate_keep = 0",
+            "4:15: `rotate_keep` in [log]: expected a number from 1 to 1000",
+        ),
+        (
+            "addresses = \"none\"",
+            "4:13: `addresses` in [log]: \"none\": expected \"full\" or \"truncate\"",
+        ),
+        (
+            "users = \"hash\"",
+            "4:9: `users` in [log]: \"hash\": expected \"plain\" or \"pseudonym\"",
+        ),
+        (
+            "pseudonym_period = \"0s\"",
+            "4:20: `pseudonym_period` in [log]: expected more than \"0s\"",
+        ),
+        (
+            "urls = \"path\"",
+            "4:8: `urls` in [log]: \"path\": expected one of \"full\", \"no-query\", \"host\"",
+        ),
+        (
+            "packets = \"never\"",
+            "4:11: `packets` in [log]: \"never\": expected \"off\", or how often, such as \"10s\" or \
+             \"5m\"",
+        ),
+        (
+            "packets = \"100ms\"",
+            "4:11: `packets` in [log]: \"100ms\": expected \"off\", or a duration from \"1s\" to \
+             \"1h\"",
+        ),
+    ] {
+        assert_mistake(&format!("[log]\n{text}\n"), mistake);
     }
 }
 

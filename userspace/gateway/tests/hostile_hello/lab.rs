@@ -242,6 +242,7 @@ where
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(records.len(), 1, "{written}");
+    crate::schema::assert_follows(&records[0]);
     Seen {
         record: records[0].clone(),
         at_origin,

@@ -6,4 +6,6 @@
 mod bytes;
 mod judged;
 mod lab;
+#[path = "../shared/schema.rs"]
+mod schema;
 mod spliced;

@@ -43,6 +43,7 @@ use crate::authority::Pki;
 pub(crate) use crate::client::{Client, request, shown};
 use crate::part::Part;
 use crate::pki;
+use crate::schema::assert_follows;
 
 /// Whom most clients ask for.
 pub(crate) const NAME: &str = "origin.example";
@@ -59,10 +60,13 @@ action = "allow"
 "#;
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Kept(Arc<Mutex<Vec<u8>>>, Arc<AtomicBool>);
 
 impl Write for Kept {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -409,6 +413,11 @@ impl Lab {
         }
     }
 
+    /// Says whether there is room for records.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.kept.1.store(full, Ordering::SeqCst);
+    }
+
     /// Lets no connection begin another request.
     pub(crate) fn drain(&self) {
         self.drain.notify_one();
@@ -448,7 +457,8 @@ impl Lab {
         let records = String::from_utf8(written).unwrap();
         let records = records
             .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .inspect(assert_follows);
         records.partition(|record| record.get("method").is_none())
     }
 
@@ -476,7 +486,7 @@ fn share(config: &Config, kept: &Kept) -> Arc<Shared> {
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(1),
         memory: Memory::new().unwrap(),
-        access: AccessLog::new(vec![Box::new(kept.clone())]),
+        access: AccessLog::with(&config.log, vec![Box::new(kept.clone())]),
         mark: 0,
         capacity: 1000,
         began: Instant::now(),

@@ -28,8 +28,11 @@ mod part;
 mod pki;
 mod probes;
 mod raw;
+mod records;
 mod reload;
 mod requests;
+#[path = "../shared/schema.rs"]
+mod schema;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/served.rs"]
 mod served;

@@ -132,7 +132,8 @@ fn is_allowed(label: &str, value: &str, rules: &[String]) -> bool {
         "version" => value == env!("CARGO_PKG_VERSION"),
         "path" => ["intercept", "relay", "splice"].contains(&value),
         "to" => ["client", "origin"].contains(&value),
-        "state" => ["kept", "lent"].contains(&value),
+        "state" => ["failing", "kept", "lent", "ok", "stalled"].contains(&value),
+        "sink" => ["stdout", "stderr", "writer"].contains(&value),
         "provider" => value == "Company directory",
         "of" | "result" | "limit" | "outcome" | "ca" => {
             let word = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';

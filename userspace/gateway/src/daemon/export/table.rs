@@ -237,6 +237,18 @@ metrics! {
 
     RecordsLost = "sluice_access_records_lost_total" Counter None [] Stable
         "Access records that could not be written.";
+    RecordsWritten = "sluice_access_records_written_total" Counter None ["sink"] Stable
+        "Access records that a sink took.";
+    RecordsDropped = "sluice_access_records_dropped_total" Counter None ["sink"] Stable
+        "Access records that found no room in the queue of a sink, or could never be delivered.";
+    RecordBytes = "sluice_access_bytes_total" Counter Bytes ["sink"] Stable
+        "Bytes of the access records that a sink took.";
+    RecordErrors = "sluice_access_errors_total" Counter None ["sink"] Stable
+        "Attempts to deliver access records to a sink that failed.";
+    RecordQueue = "sluice_access_queue_bytes" Gauge Bytes ["sink"] Stable
+        "Bytes of access records that wait for a sink.";
+    SinkState = "sluice_access_sink_state" Gauge None ["sink", "state"] Stable
+        "1 for the state that a sink is in.";
 
     Pipes = "sluice_pipes" Gauge None ["state"] Experimental
         "Open pipes, by whether a flow has them.";

@@ -11,6 +11,9 @@ use crate::daemon::metrics::{Moved, Shadow, Verdict, Way};
 use crate::daemon::peek::First;
 use crate::daemon::record::{self, Record, rfc3339};
 
+/// Application protocols that a record names: a hello may have thousands.
+const ALPN_TOLD: usize = 16;
+
 impl Flow<'_> {
     /// What the shadow policy would have done, knowing as much.
     fn shadow(&self) -> Option<(Shadow, Option<Decided>)> {
@@ -120,6 +123,7 @@ impl Flow<'_> {
                 hello
                     .alpn
                     .iter()
+                    .take(ALPN_TOLD)
                     .map(|name| name.escape_ascii().to_string())
                     .collect()
             }),
