@@ -225,6 +225,8 @@ reasons! {
     UnresolvedName = 110, "unresolved-name";
     /// The client was shown what is wrong with the origin's certificate, and did not go on.
     CertificateInvalid = 111, "certificate-invalid";
+    /// The gateway was asked to connect to a private address, or into a network of its own.
+    PrivateDestination = 112, "private-destination";
 }
 
 impl Reason {

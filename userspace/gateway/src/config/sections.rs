@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::{
     AccessLog, Admin, AdminListener, Config, Gateway, Log, Midstream, OnFailure, Role, SniTruth,
-    Splice, Steering, authority, intercept, lists,
+    Splice, Steering, authority, guard, intercept, lists,
     names::{Names, name},
     page, people,
     problem::Problems,
@@ -28,6 +28,7 @@ const TOP: Keys = Keys {
         "steer",
         "splice",
         "resolver",
+        "guard",
         "upstream",
         "intercept",
         "request",
@@ -60,6 +61,7 @@ pub(super) fn config<'t>(
     let steer = steer(&section(&top, "steer", STEER, problems));
     let splice = splice(&section(&top, "splice", SPLICE, problems));
     let resolver = intercept::resolver(&section(&top, "resolver", intercept::RESOLVER, problems));
+    let guard = guard::guard(&section(&top, "guard", guard::GUARD, problems));
     let upstream = section(&top, "upstream", intercept::UPSTREAM, problems);
     let upstream = intercept::upstream(&upstream, files);
     let intercept = section(&top, "intercept", intercept::INTERCEPT, problems);
@@ -100,6 +102,7 @@ pub(super) fn config<'t>(
         steer,
         splice,
         resolver,
+        guard,
         upstream,
         intercept,
         page,

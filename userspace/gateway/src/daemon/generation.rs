@@ -32,7 +32,9 @@ pub struct Generation {
     /// Whether the server name of a hello has to be true.
     pub sni_truth: SniTruth,
     /// Finds the addresses of names; `None` where nobody asks for them.
-    pub names: Option<Names>,
+    names: Option<Names>,
+    /// How long an attempt to connect has until the name's next address is tried beside it.
+    pub attempt_delay: Duration,
     /// Time for the origin to accept the connection.
     pub connect_timeout: Duration,
     /// How allowed flows are relayed.
@@ -64,7 +66,7 @@ impl Generation {
     /// revocation lists cannot be used.
     pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(None).context("the shadow policy")?;
-        Self::with(number, config, shadow, Means::new(config)?)
+        Self::with(number, config, shadow, Means::new(config)?, None)
     }
 
     /// What a configuration says, as the generation after this one, with whose leaves, sessions and
@@ -77,7 +79,8 @@ impl Generation {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
         let means = self.means.next(config)?;
-        Self::with(self.number + 1, config, shadow, means)
+        let names = self.names.as_ref();
+        Self::with(self.number + 1, config, shadow, means, names)
     }
 
     fn with(
@@ -85,7 +88,11 @@ impl Generation {
         config: &Config,
         shadow: Option<Config>,
         means: Means,
+        names: Option<&Names>,
     ) -> anyhow::Result<Self> {
+        let names = config
+            .needs_names()
+            .then(|| Names::after(&config.resolver, names));
         Ok(Self {
             number,
             means,
@@ -100,10 +107,8 @@ impl Generation {
             silent_timeout: config.steer.silent_timeout,
             hello_limit: config.steer.hello_limit,
             sni_truth: config.steer.sni_truth,
-            names: match config.steer.sni_truth {
-                SniTruth::Off => None,
-                SniTruth::Check | SniTruth::Dial => Some(Names::new(&config.resolver)?),
-            },
+            names: names.transpose()?,
+            attempt_delay: config.resolver.attempt_delay,
             connect_timeout: config.splice.connect_timeout,
             relay: Options {
                 idle_timeout: config.splice.idle_timeout.unwrap_or_default(),
@@ -114,6 +119,15 @@ impl Generation {
             flow_limit: config.gateway.flow_limit,
             flow_limit_per_client: config.gateway.flow_limit_per_client,
         })
+    }
+}
+
+impl Generation {
+    /// Finds the addresses of names; `None` where nothing asks for them, as
+    /// [`Config::needs_names`] says.
+    #[must_use]
+    pub const fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 }
 

@@ -16,6 +16,14 @@ pub(crate) mod leg;
 pub mod limits;
 pub mod metrics;
 mod peek;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "proxy listeners ask for it, which are not there yet"
+    )
+)]
+pub(crate) mod reach;
 pub mod record;
 pub mod reload;
 mod run;

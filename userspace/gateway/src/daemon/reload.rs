@@ -59,6 +59,7 @@ impl Loaded {
         E: std::error::Error + Send + Sync + 'static,
     {
         publish(&self.kernel).context("the kernel's part of the policy")?;
+        shared.guard.set(self.config.guard.clone());
         shared.current.replace(self.generation);
         Ok(self.config)
     }
