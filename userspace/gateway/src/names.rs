@@ -4,19 +4,19 @@
 //! records (RFC 9460) are not: their targets, ports and address hints are for clients, and what they
 //! lead a client to comes here as a name or an address of its own.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
-};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::RecordType;
 use lru::LruCache;
+use tokio::time::{Instant as Deadline, sleep_until};
 
 /// How long an address counts as one of a name's after it was last seen to be: networks that spread
 /// their load answer with others every few seconds, and clients go on with those that they were told.
@@ -41,7 +41,8 @@ pub struct Settings {
     /// were to be true.
     pub cache: usize,
     /// How long an attempt to connect has until the name's next address is tried beside it (RFC 8305
-    /// section 5), 10 milliseconds to 2 seconds.
+    /// section 5), and the answer for one family once the other is there (section 3); 10 milliseconds
+    /// to 2 seconds.
     pub attempt_delay: Duration,
 }
 
@@ -60,6 +61,8 @@ impl Default for Settings {
 /// same answer.
 pub struct Names {
     resolver: TokioResolver,
+    /// How long one family is waited for once the other is there.
+    patience: Duration,
     /// Which addresses names had of late. Outlives reloads.
     seen: Arc<Mutex<LruCache<String, Seen>>>,
 }
@@ -146,17 +149,19 @@ impl Names {
             .resize(capacity);
         Ok(Self {
             resolver: resolver(settings)?,
+            patience: settings.attempt_delay,
             seen,
         })
     }
 
-    /// All addresses of a name, of both families.
+    /// The addresses of a name, of both families; those of one alone, where the answer for the other
+    /// is late.
     ///
     /// # Errors
     ///
     /// [`NameError`].
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
-        self.find(&canonical(name)?).await
+        self.find(&canonical(name)?, Some(self.patience)).await
     }
 
     /// Whether an address is one of a name's, or was within the last hour. Where it is not, the name
@@ -168,7 +173,7 @@ impl Names {
     pub async fn has(&self, name: &str, address: IpAddr) -> Result<bool, NameError> {
         let name = canonical(name)?;
         let address = address.to_canonical();
-        match self.find(&name).await {
+        match self.find(&name, None).await {
             Err(error) if error.is_answer() => {}
             Err(error) if !self.has_seen(&name, address) => return Err(error),
             Err(_) | Ok(_) => {}
@@ -182,7 +187,7 @@ impl Names {
         for kind in [RecordType::A, RecordType::AAAA] {
             self.resolver.clear_lookup_cache(whole(&name), kind);
         }
-        let found = self.find(&name).await?;
+        let found = self.find(&name, None).await?;
         Ok(found.contains(&address))
     }
 
@@ -206,20 +211,54 @@ impl Names {
         found
     }
 
-    /// Asks, and remembers what is found.
-    async fn find(&self, name: &str) -> Result<Vec<IpAddr>, NameError> {
-        let found = self.resolver.lookup_ip(whole(name)).await;
-        let found = found.map_err(|error| NameError::from(&error))?;
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        for address in found.iter().map(|address| address.to_canonical()) {
-            if !addresses.contains(&address) {
-                addresses.push(address);
+    /// Asks, and remembers what is found. Where one family has addresses, the other one is waited for
+    /// no longer than `patience`: in some networks questions for AAAA records are lost.
+    async fn find(&self, name: &str, patience: Option<Duration>) -> Result<Vec<IpAddr>, NameError> {
+        let families = [RecordType::A, RecordType::AAAA];
+        let [v4, v6] = families.map(|family| self.ask(name, family));
+        tokio::pin!(v4, v6);
+        let (mut first, mut second) = (None, None);
+        let mut until = None;
+        while first.is_none() || second.is_none() {
+            tokio::select! {
+                biased;
+                found = &mut v4, if first.is_none() => first = Some(found),
+                found = &mut v6, if second.is_none() => second = Some(found),
+                () = time_up(until) => break,
+            }
+            if [&first, &second].into_iter().flatten().any(Result::is_ok) {
+                until = until.or_else(|| patience.map(|patience| Deadline::now() + patience));
             }
         }
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        let mut failed = None;
+        for found in [first, second].into_iter().flatten() {
+            match found {
+                Ok(found) => addresses.extend(found),
+                Err(error) => failed = Some(worse(failed, error)),
+            }
+        }
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(*address));
+        if addresses.is_empty() {
+            return Err(failed.unwrap_or(NameError::NoAddress));
+        }
+        self.remember(name, &addresses);
+        Ok(addresses)
+    }
+
+    /// The addresses of one family, at least one.
+    async fn ask(&self, name: &str, family: RecordType) -> Result<Vec<IpAddr>, NameError> {
+        let found = self.resolver.lookup(whole(name), family).await;
+        let found = found.map_err(|error| NameError::from(&error))?;
+        let addresses = found
+            .answers()
+            .iter()
+            .filter_map(|record| record.data.ip_addr());
+        let addresses: Vec<_> = addresses.map(|address| address.to_canonical()).collect();
         if addresses.is_empty() {
             return Err(NameError::NoAddress);
         }
-        self.remember(name, &addresses);
         Ok(addresses)
     }
 
@@ -261,6 +300,26 @@ impl Names {
     }
 }
 
+/// Of two errors the one that says more of the whole name.
+fn worse(before: Option<NameError>, now: NameError) -> NameError {
+    let rank = |error| match error {
+        // There is none of either family then.
+        NameError::NotFound => 2,
+        NameError::NotAName | NameError::NoAddress => 0,
+        NameError::TimedOut | NameError::Unavailable => 1,
+    };
+    before
+        .filter(|&before| rank(before) >= rank(now))
+        .unwrap_or(now)
+}
+
+async fn time_up(until: Option<Deadline>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn resolver(settings: &Settings) -> anyhow::Result<TokioResolver> {
     let provider = TokioRuntimeProvider::default();
     let mut builder = if settings.servers.is_empty() {
@@ -286,7 +345,6 @@ fn resolver(settings: &Settings) -> anyhow::Result<TokioResolver> {
     options.timeout = settings.timeout;
     options.attempts = 2;
     options.cache_size = settings.cache as u64;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.max_active_requests = AT_ONCE;
     [options.negative_min_ttl, options.negative_max_ttl] = NEGATIVE.map(Some);
     Ok(builder.build()?)

@@ -19,6 +19,7 @@ fn settings(dns: &Dns) -> Settings {
     Settings {
         servers: vec![dns.address],
         timeout: Duration::from_secs(5),
+        attempt_delay: Duration::from_secs(2),
         ..Settings::default()
     }
 }
@@ -45,6 +46,45 @@ async fn names_have_addresses_of_both_families_or_none() {
         ("missing.example", NameError::NotFound),
         ("127.1", NameError::NotAName),
         ("a b", NameError::NotAName),
+    ] {
+        assert_eq!(names.addresses(name).await, Err(error), "{name}");
+    }
+}
+
+/// In some networks questions for AAAA records are lost.
+#[tokio::test]
+async fn a_family_that_is_silent_is_not_waited_for() {
+    let dns = Dns::by_family(|_, is_v6| {
+        if is_v6 {
+            Said::Silence
+        } else {
+            Said::Addresses(vec![ip("192.0.2.1")], 60)
+        }
+    });
+    // So long that waiting for it ends the test.
+    let settings = Settings {
+        timeout: Duration::from_secs(3600),
+        attempt_delay: Duration::from_millis(10),
+        ..settings(&dns)
+    };
+    let names = Names::new(&settings).unwrap();
+    let found = names.addresses("news.example").await;
+    assert_eq!(found, Ok(vec![ip("192.0.2.1")]));
+}
+
+#[tokio::test]
+async fn trouble_with_one_family_is_no_answer_of_the_other() {
+    let dns = Dns::by_family(|name, is_v6| match (name, is_v6) {
+        ("half.example", true) => Said::Code(2),
+        ("gone.example", true) => Said::Code(3),
+        ("gone.example", false) => Said::Code(2),
+        _ => Said::Addresses(Vec::new(), 60),
+    });
+    let names = names(&dns);
+    for (name, error) in [
+        ("half.example", NameError::Unavailable),
+        ("gone.example", NameError::NotFound),
+        ("none.example", NameError::NoAddress),
     ] {
         assert_eq!(names.addresses(name).await, Err(error), "{name}");
     }

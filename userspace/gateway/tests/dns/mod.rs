@@ -46,6 +46,11 @@ impl Dns {
 
     /// Answers as `say` does, which is given the name in lower case, for A and AAAA each.
     pub(crate) fn saying(say: impl Fn(&str) -> Said + Send + 'static) -> Self {
+        Self::by_family(move |name, _| say(name))
+    }
+
+    /// Answers as `say` does, which is told besides whether AAAA is asked for.
+    pub(crate) fn by_family(say: impl Fn(&str, bool) -> Said + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         socket
@@ -88,7 +93,7 @@ impl Drop for Dns {
 }
 
 /// RFC 1035 section 4: the question again, and its answers.
-fn answer(query: &[u8], say: &dyn Fn(&str) -> Said) -> Option<Vec<u8>> {
+fn answer(query: &[u8], say: &dyn Fn(&str, bool) -> Said) -> Option<Vec<u8>> {
     let (mut at, mut labels) = (12, Vec::new());
     while query[at] != 0 {
         let end = at + 1 + usize::from(query[at]);
@@ -97,7 +102,7 @@ fn answer(query: &[u8], say: &dyn Fn(&str) -> Said) -> Option<Vec<u8>> {
     }
     let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
     let question = &query[12..at + 5];
-    let (code, alias, addresses, ttl) = match say(&labels.join(".").to_lowercase()) {
+    let (code, alias, addresses, ttl) = match say(&labels.join(".").to_lowercase(), kind == 28) {
         Said::Addresses(addresses, ttl) => (0, None, addresses, ttl),
         Said::Alias(name, addresses) => (0, Some(name), addresses, 60),
         Said::Code(code) => (code, None, Vec::new(), 0),

@@ -28,7 +28,8 @@ fn ip(text: &str) -> IpAddr {
 fn generation(dns: Option<&Dns>, more: &str) -> Generation {
     let resolver = dns.map_or_else(String::new, |dns| {
         format!(
-            "[steer]\nsni_truth = \"dial\"\n[resolver]\nservers = [\"{}\"]\n",
+            "[steer]\nsni_truth = \"dial\"\n[resolver]\nservers = [\"{}\"]\n\
+             attempt_delay = \"2s\"\n",
             dns.address
         )
     });
