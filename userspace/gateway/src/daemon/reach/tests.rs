@@ -301,8 +301,9 @@ fn the_time_to_connect_holds_for_all_together() {
         let candidates = Candidates(vec![deaf.address; MOST]);
         let dialled = dial_first(&worker, &short, &candidates, false).await;
         assert_eq!(dialled.map(|_| ()), Err(Reason::OriginTimeout));
+        let patient = generation(None, "[splice]\nconnect_timeout = \"60s\"\n");
         let candidates = Candidates(vec![refusing; 3]);
-        let dialled = dial_first(&worker, &short, &candidates, false).await;
+        let dialled = dial_first(&worker, &patient, &candidates, false).await;
         assert_eq!(dialled.map(|_| ()), Err(Reason::OriginRefused));
     });
 }
