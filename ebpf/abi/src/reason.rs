@@ -227,6 +227,8 @@ reasons! {
     CertificateInvalid = 111, "certificate-invalid";
     /// Access records cannot be written, and no flow is to go without one.
     AuditUnavailable = 112, "audit-unavailable";
+    /// The gateway was asked to connect to a private address, or into a network of its own.
+    PrivateDestination = 113, "private-destination";
 }
 
 impl Reason {

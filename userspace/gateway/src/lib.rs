@@ -12,7 +12,17 @@ pub mod intercept;
 pub mod kernel_state;
 pub mod names;
 pub mod origin;
+pub mod pac;
 pub mod page;
+pub mod proxy_protocol;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "proxy listeners ask for it, which are not there yet"
+    )
+)]
+mod proxy_status;
 pub mod replay;
 pub mod request;
 pub mod suggest;

@@ -64,3 +64,21 @@ fn the_default_is_printed() {
     assert_eq!(code, Some(0));
     assert_eq!(out, sluice_gateway::config::DEFAULT);
 }
+
+#[test]
+fn what_the_guard_lets_through_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sluice.toml");
+    let text = "[gateway]\nlan = [\"lan0\"]\n[guard]\nallow = [\"10.20.0.0/16\", \"127.0.0.1\"]\n\
+                own = [\"203.0.113.7\"]\nnat64 = [\"64:ff9b:1::/48\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let (code, out, err) = check(&[file.to_str().unwrap()]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for part in [
+        "  allow                  10.20.0.0/16, 127.0.0.1\n",
+        "  own                    203.0.113.7\n",
+        "  nat64                  64:ff9b:1::/48\n",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+}

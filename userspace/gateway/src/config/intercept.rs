@@ -36,7 +36,7 @@ pub(super) const INTERCEPT: Keys = Keys {
 };
 
 pub(super) const RESOLVER: Keys = Keys {
-    known: &["servers", "timeout", "cache"],
+    known: &["servers", "timeout", "cache", "attempt_delay"],
     later: &[],
 };
 
@@ -46,7 +46,21 @@ pub(super) fn resolver(section: &Section<'_>) -> names::Settings {
         servers: section.list("servers", Vec::new, server),
         timeout: positive(section, "timeout", default.timeout),
         cache: count(section, "cache", default.cache),
+        attempt_delay: attempt_delay(section, default.attempt_delay),
     }
+}
+
+/// RFC 8305 section 8: shorter floods origins with attempts, longer helps nobody.
+fn attempt_delay(section: &Section<'_>, default: Duration) -> Duration {
+    const BOUNDS: std::ops::RangeInclusive<Duration> =
+        Duration::from_millis(10)..=Duration::from_secs(2);
+    let delay = section.value("attempt_delay", default, value::duration);
+    if !BOUNDS.contains(&delay)
+        && let Some(item) = section.get("attempt_delay")
+    {
+        item.note("expected from \"10ms\" to \"2s\"");
+    }
+    delay
 }
 
 /// A name server: an address, with or without a port.

@@ -8,10 +8,19 @@
 mod actions;
 mod authority;
 mod condition;
+mod guard;
 mod intercept;
 mod lists;
 mod log;
 mod names;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "proxy listeners ask for it, which are not there yet"
+    )
+)]
+mod pac;
 mod page;
 mod pattern;
 mod people;
@@ -65,6 +74,8 @@ pub struct Config {
     pub splice: Splice,
     /// How the addresses of names are found, where that is needed.
     pub resolver: crate::names::Settings,
+    /// Where clients may have the gateway connect to.
+    pub guard: crate::daemon::guard::Settings,
     /// How origins are met and judged, where that is needed.
     pub upstream: crate::origin::Settings,
     /// How the clients of decrypted flows are met.
@@ -160,7 +171,7 @@ pub enum SniTruth {
     /// It is believed.
     #[default]
     Off,
-    /// The flow is refused.
+    /// The flow is refused, unless the origin there proves by its certificate that it is of the name.
     Check,
     /// One of the name's own addresses is dialled instead, and judged as the destination.
     Dial,
@@ -330,17 +341,24 @@ impl Config {
         }
     }
 
-    /// Whether a flow can come to a stage for which an origin is met by a handshake of our own.
+    /// Whether a flow can come to where an origin is met by a handshake of our own.
     #[must_use]
     pub fn needs_origins(&self) -> bool {
         let mut asked = [Stage::Certificate, Stage::Request].into_iter();
-        asked.any(|stage| self.policy.asks(stage).next().is_some())
+        self.steer.sni_truth == SniTruth::Check
+            || asked.any(|stage| self.policy.asks(stage).next().is_some())
             || self.ca.is_some()
                 && self
                     .policy
                     .rules()
                     .iter()
                     .any(|rule| rule.action == Action::Inspect)
+    }
+
+    /// Whether a flow can come to where the addresses of a name are asked for.
+    #[must_use]
+    pub const fn needs_names(&self) -> bool {
+        !matches!(self.steer.sni_truth, SniTruth::Off)
     }
 
     /// Compiles what the kernel decides, as one generation.

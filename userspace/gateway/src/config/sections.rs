@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::{
     Admin, AdminListener, Config, Gateway, Midstream, OnFailure, Role, SniTruth, Splice, Steering,
-    authority, intercept,
+    authority, guard, intercept,
     intercept::positive,
     lists,
     log::{LOG, log},
@@ -31,6 +31,7 @@ const TOP: Keys = Keys {
         "steer",
         "splice",
         "resolver",
+        "guard",
         "upstream",
         "intercept",
         "request",
@@ -63,6 +64,7 @@ pub(super) fn config<'t>(
     let steer = steer(&section(&top, "steer", STEER, problems));
     let splice = splice(&section(&top, "splice", SPLICE, problems));
     let resolver = intercept::resolver(&section(&top, "resolver", intercept::RESOLVER, problems));
+    let guard = guard::guard(&section(&top, "guard", guard::GUARD, problems));
     let upstream = section(&top, "upstream", intercept::UPSTREAM, problems);
     let upstream = intercept::upstream(&upstream, files);
     let intercept = section(&top, "intercept", intercept::INTERCEPT, problems);
@@ -103,6 +105,7 @@ pub(super) fn config<'t>(
         steer,
         splice,
         resolver,
+        guard,
         upstream,
         intercept,
         page,

@@ -162,6 +162,12 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     row(out, "servers", servers)?;
     row(out, "timeout", show_duration(resolver.timeout))?;
     row(out, "cache", resolver.cache)?;
+    row(out, "attempt_delay", show_duration(resolver.attempt_delay))?;
+
+    writeln!(out, "\nguard:")?;
+    row(out, "allow", list(&config.guard.allow))?;
+    row(out, "own", list(&config.guard.own))?;
+    row(out, "nat64", list(&config.guard.nat64))?;
 
     let upstream = &config.upstream;
     writeln!(out, "\nupstream:")?;

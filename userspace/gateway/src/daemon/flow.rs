@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::answer::{self, ask};
 use super::block::block;
 use super::generation::Generation;
+use super::guard::Reach;
 use super::known::Known;
 use super::leg::Leg;
 use super::metrics::Verdict;
@@ -46,7 +47,11 @@ pub async fn serve(worker: &Rc<Worker>, arrived: Arrived) {
         Ok(place) => place,
         Err(reason) => return flow.refuse(reason),
     };
-    if let Some(reason) = worker.shared.guard.refuses(flow.known.destination) {
+    if let Some(reason) = worker
+        .shared
+        .guard
+        .refuses(Reach::Steered, flow.known.destination)
+    {
         return flow.refuse(reason);
     }
     if worker.shared.access.refuses() {
@@ -459,7 +464,7 @@ pub(crate) async fn dial_origin(
     Ok((Leg::new(origin), connected))
 }
 
-const fn dial_reason(error: &DialError) -> Reason {
+pub(super) const fn dial_reason(error: &DialError) -> Reason {
     match error {
         DialError::Refused => Reason::OriginRefused,
         DialError::TimedOut => Reason::OriginTimeout,

@@ -35,7 +35,9 @@ pub struct Generation {
     /// Whether the server name of a hello has to be true.
     pub sni_truth: SniTruth,
     /// Finds the addresses of names; `None` where nobody asks for them.
-    pub names: Option<Names>,
+    names: Option<Names>,
+    /// How long an attempt to connect has until the name's next address is tried beside it.
+    pub attempt_delay: Duration,
     /// Time for the origin to accept the connection.
     pub connect_timeout: Duration,
     /// How allowed flows are relayed.
@@ -80,7 +82,7 @@ impl Generation {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
         let means = self.means.next(config)?;
-        Self::with(self.number + 1, config, shadow, means, Some(&self.hits))
+        Self::with(self.number + 1, config, shadow, means, Some(self))
     }
 
     fn with(
@@ -88,8 +90,12 @@ impl Generation {
         config: &Config,
         shadow: Option<Config>,
         means: Means,
-        hits: Option<&RuleHits>,
+        before: Option<&Self>,
     ) -> anyhow::Result<Self> {
+        let names = before.and_then(Self::names);
+        let names = config
+            .needs_names()
+            .then(|| Names::after(&config.resolver, names));
         Ok(Self {
             number,
             means,
@@ -98,17 +104,15 @@ impl Generation {
             handshake_timeout: config.intercept.handshake_timeout,
             head_timeout: config.intercept.head_timeout,
             rejected_ttl: config.intercept.rejected_ttl,
-            hits: RuleHits::new(&config.policy, hits),
+            hits: RuleHits::new(&config.policy, before.map(|before| &before.hits)),
             policy: config.policy.clone(),
             shadow,
             hello_timeout: config.steer.hello_timeout,
             silent_timeout: config.steer.silent_timeout,
             hello_limit: config.steer.hello_limit,
             sni_truth: config.steer.sni_truth,
-            names: match config.steer.sni_truth {
-                SniTruth::Off => None,
-                SniTruth::Check | SniTruth::Dial => Some(Names::new(&config.resolver)?),
-            },
+            names: names.transpose()?,
+            attempt_delay: config.resolver.attempt_delay,
             connect_timeout: config.splice.connect_timeout,
             relay: Options {
                 idle_timeout: config.splice.idle_timeout.unwrap_or_default(),
@@ -119,6 +123,15 @@ impl Generation {
             flow_limit: config.gateway.flow_limit,
             flow_limit_per_client: config.gateway.flow_limit_per_client,
         })
+    }
+}
+
+impl Generation {
+    /// Finds the addresses of names; `None` where nothing asks for them, as
+    /// [`Config::needs_names`] says.
+    #[must_use]
+    pub const fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
     }
 }
 

@@ -17,6 +17,14 @@ pub mod limits;
 pub mod metrics;
 pub mod packets;
 mod peek;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "proxy listeners ask for it, which are not there yet"
+    )
+)]
+pub(crate) mod reach;
 pub mod record;
 pub mod records;
 pub mod reload;

@@ -64,6 +64,7 @@ impl Loaded {
     {
         publish(&self.kernel).context("the kernel's part of the policy")?;
         shared.access.put_in_force(self.access);
+        shared.guard.set(self.config.guard.clone());
         shared.current.replace(self.generation);
         Ok(self.config)
     }

@@ -1,8 +1,7 @@
 //! The daemon's main thread.
 
-use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::admin;
 use super::export::Sources;
 use super::generation::{Current, Generation};
-use super::guard::Guard;
+use super::guard::{Guard, Own};
 use super::limits::Limits;
 use super::metrics::WorkerMetrics;
 use super::packets;
@@ -72,7 +71,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 
     let shared = Arc::new(shared(&config, generation, files)?);
-    shared.guard.set_own(own_addresses());
+    shared.guard.set_own(Own::of_machine());
     let metrics: Vec<_> = (0..workers)
         .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
         .collect();
@@ -177,7 +176,7 @@ impl Daemon<'_> {
     /// Tells the programs that the daemon lives, where that is true of every worker.
     fn beat(&self, crew: &Crew) -> anyhow::Result<()> {
         anyhow::ensure!(!crew.misses_somebody(), "a worker thread has ended");
-        self.sources.shared.guard.set_own(own_addresses());
+        self.sources.shared.guard.set_own(Own::of_machine());
         if !admin::is_alive(&self.sources) {
             tracing::error!("a worker hangs: the programs are told nothing");
             return Ok(());
@@ -363,12 +362,14 @@ fn listeners(
 }
 
 fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result<Shared> {
+    let guard = Guard::new(config.gateway.listener_port);
+    guard.set(config.guard.clone());
     // Two sockets and, while bytes move, a pipe each way.
     let capacity = files.saturating_sub(SPARE_FILES) / 3;
     Ok(Shared {
         current: Current::new(generation),
         limits: Arc::new(Limits::default()),
-        guard: Guard::new(config.gateway.listener_port),
+        guard,
         memory: Memory::new()?,
         access: AccessLog::open(&config.log)?,
         mark: config.gateway.marks.own,
@@ -422,21 +423,4 @@ fn raise_file_limit() -> u64 {
         limit.current
     };
     now.unwrap_or(u64::MAX)
-}
-
-/// The machine's addresses; none where they cannot be read, which leaves it to the kernel programs
-/// not to steer what is addressed to the gateway.
-fn own_addresses() -> HashSet<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
-        return HashSet::new();
-    };
-    interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            address
-                .as_sockaddr_in()
-                .map(|v4| IpAddr::V4(v4.ip()))
-                .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-        })
-        .collect()
 }

@@ -58,6 +58,53 @@ fn unknown_keys_are_refused() {
 }
 
 #[test]
+fn what_the_guard_is_told_is_checked() {
+    for (text, mistake) in [
+        (
+            "[guard]\nalow = []\n",
+            "4:1: unknown key `alow` in [guard]: did you mean `allow`?",
+        ),
+        (
+            "[guard]\nallow = [\"10.0.0.1/8\"]\n",
+            "4:10: `allow` in [guard]: \"10.0.0.1/8\": the address has bits beyond its prefix: write \
+             \"10.0.0.0/8\" or a longer prefix",
+        ),
+        (
+            "[guard]\nallow = [\"0.0.0.0/0\"]\n",
+            "4:10: `allow` in [guard]: \"0.0.0.0/0\": would open every private network: write those \
+             that are meant",
+        ),
+        (
+            "[guard]\nallow = [\"10.0.0.0/8\", \"127.0.0.0/8\"]\n",
+            "4:24: `allow` in [guard]: \"127.0.0.0/8\": loopback, link-local and metadata addresses \
+             are opened one by one: write the single address",
+        ),
+        (
+            "[guard]\nallow = [\"224.0.0.251\"]\n",
+            "4:10: `allow` in [guard]: \"224.0.0.251\": nobody is connected to there, whatever is \
+             allowed: take it out",
+        ),
+        (
+            "[guard]\nown = [\"203.0.113.0/24\"]\n",
+            "4:8: `own` in [guard]: \"203.0.113.0/24\": expected an address, as in \"203.0.113.7\" or \
+             \"2001:db8::7\"",
+        ),
+        (
+            "[guard]\nnat64 = [\"64:ff9b:1::/49\"]\n",
+            "4:10: `nat64` in [guard]: \"64:ff9b:1::/49\": expected a prefix of IPv6 of 32, 40, 48, 56, \
+             64 or 96 bits, as in \"64:ff9b:1::/48\"",
+        ),
+        (
+            "[guard]\nnat64 = [\"10.0.0.0/8\"]\n",
+            "4:10: `nat64` in [guard]: \"10.0.0.0/8\": expected a prefix of IPv6 of 32, 40, 48, 56, \
+             64 or 96 bits, as in \"64:ff9b:1::/48\"",
+        ),
+    ] {
+        assert_mistake(text, mistake);
+    }
+}
+
+#[test]
 fn how_origins_and_clients_are_met_is_checked() {
     for (text, mistake) in [
         (
@@ -77,6 +124,10 @@ fn how_origins_and_clients_are_met_is_checked() {
             "[resolver]\nservers = [\"ns.example\"]\n",
             "4:12: `servers` in [resolver]: \"ns.example\": expected an address, as in \
              \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+        ),
+        (
+            "[resolver]\nattempt_delay = \"5ms\"\n",
+            "4:17: `attempt_delay` in [resolver]: expected from \"10ms\" to \"2s\"",
         ),
         (
             "[upstream]\nrevocation = \"crl\"\n",

@@ -12,6 +12,9 @@ mod authority;
 mod client;
 mod d;
 mod deadlines;
+#[expect(dead_code, reason = "some of it is for the tests of names alone")]
+#[path = "../dns/mod.rs"]
+mod dns;
 mod ends;
 mod frames;
 mod h2;

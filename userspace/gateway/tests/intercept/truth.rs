@@ -1,148 +1,18 @@
 //! Server names that are not true of the address that was dialled.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
-
-use sluice_gateway::names::{NameError, Names, Settings};
-
-use crate::lab::{Lab, NAME};
-
-/// A name server on loopback.
-struct Dns {
-    address: std::net::SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Dns {
-    fn new(names: &[(&str, &[&str])]) -> Self {
-        let names: HashMap<String, Vec<IpAddr>> = names
-            .iter()
-            .map(|(name, addresses)| {
-                let addresses = addresses.iter().map(|text| text.parse().unwrap());
-                ((*name).to_owned(), addresses.collect())
-            })
-            .collect();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(50)))
-            .unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut bytes = [0; 512];
-            while !stopped.load(Ordering::SeqCst) {
-                if let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                    socket
-                        .send_to(&answer(&bytes[..length], &names), from)
-                        .unwrap();
-                }
-            }
-        });
-        Self {
-            address,
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    fn section(&self) -> String {
-        format!("[resolver]\nservers = [\"{}\"]\n", self.address)
-    }
-}
-
-impl Drop for Dns {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-/// RFC 1035 section 4: the question again, and its answers.
-fn answer(query: &[u8], names: &HashMap<String, Vec<IpAddr>>) -> Vec<u8> {
-    let (mut at, mut labels) = (12, Vec::new());
-    while query[at] != 0 {
-        let end = at + 1 + usize::from(query[at]);
-        labels.push(String::from_utf8(query[at + 1..end].to_vec()).unwrap());
-        at = end;
-    }
-    let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
-    let question = &query[12..at + 5];
-    let known = names.get(&labels.join(".").to_lowercase());
-    let records: Vec<Vec<u8>> = known
-        .into_iter()
-        .flatten()
-        .filter_map(|address| match (address, kind) {
-            (IpAddr::V4(address), 1) => Some(address.octets().to_vec()),
-            (IpAddr::V6(address), 28) => Some(address.octets().to_vec()),
-            _ => None,
-        })
-        .collect();
-    let mut bytes = query[..2].to_vec();
-    // An answer, recursive; no such name where none is known.
-    bytes.extend([0x81, if known.is_some() { 0x80 } else { 0x83 }]);
-    bytes.extend([0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
-    bytes.extend(question);
-    for record in records {
-        bytes.extend([0xc0, 12]);
-        bytes.extend(kind.to_be_bytes());
-        bytes.extend([0, 1, 0, 0, 0, 60, 0, record.len() as u8]);
-        bytes.extend(record);
-    }
-    bytes
-}
+use crate::dns::Dns;
+use crate::lab::{Lab, NAME, Origin};
 
 const ALLOW: &str = "[policy]\ndefault = \"allow\"\n";
 
 fn lab(dns: &Dns, truth: &str, rules: &str) -> Lab {
-    let steer = format!("[steer]\nsni_truth = \"{truth}\"\n");
-    Lab::new(&(steer + &dns.section() + rules))
+    lab_before(&Origin::default(), dns, truth, rules)
 }
 
-#[test]
-fn names_have_addresses_of_both_families_or_none() {
-    let dns = Dns::new(&[
-        ("both.example", &["192.0.2.1", "2001:db8::1"]),
-        ("none.example", &[]),
-    ]);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let settings = Settings {
-        servers: vec![dns.address],
-        ..Settings::default()
-    };
-    let names = Names::new(&settings).unwrap();
-    runtime.block_on(async {
-        let mut found = names.addresses("Both.example.").await.unwrap();
-        found.sort();
-        let expected: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-        assert_eq!(found, expected);
-        for absent in ["none.example", "missing.example"] {
-            assert_eq!(
-                names.addresses(absent).await,
-                Err(NameError::NotFound),
-                "{absent}"
-            );
-        }
-    });
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let settings = Settings {
-        servers: vec![silent.local_addr().unwrap()],
-        timeout: Duration::from_millis(50),
-        ..Settings::default()
-    };
-    let names = Names::new(&settings).unwrap();
-    let unknown = runtime.block_on(async { names.addresses("any.example").await });
-    assert_eq!(unknown, Err(NameError::Unavailable));
+fn lab_before(origin: &Origin, dns: &Dns, truth: &str, rules: &str) -> Lab {
+    let steer = format!("[steer]\nsni_truth = \"{truth}\"\n");
+    let resolver = format!("[resolver]\nservers = [\"{}\"]\n", dns.address);
+    Lab::before(origin, &(steer + &resolver + rules))
 }
 
 #[test]
@@ -154,9 +24,13 @@ fn c1_a_name_that_is_not_the_address_s_is_refused() {
         (&[], false),
     ] {
         let dns = Dns::new(&[(NAME, addresses)]);
-        let lab = lab(&dns, "check", ALLOW);
-        let answer = lab.run(lab.trusting_origins().get(&lab, "/"));
-        assert_eq!(answer.is_ok(), passes, "{addresses:?}");
+        // Of the name's it has no certificate.
+        let origin = Origin {
+            names: vec!["other.example"],
+            ..Origin::default()
+        };
+        let lab = lab_before(&origin, &dns, "check", ALLOW);
+        lab.run(lab.trusting_origins().get(&lab, "/")).unwrap_err();
         lab.over(1);
         let (flows, _) = lab.end();
         let expected = if passes {
@@ -167,6 +41,30 @@ fn c1_a_name_that_is_not_the_address_s_is_refused() {
         let found = (flows[0]["verdict"].as_str(), flows[0]["reason"].as_str());
         assert_eq!(found, (Some(expected.0), Some(expected.1)), "{}", flows[0]);
     }
+}
+
+#[test]
+fn c6_a_certificate_proves_a_name_whose_addresses_are_others() {
+    for addresses in [&["192.0.2.7"] as &[&str], &[]] {
+        let dns = Dns::new(&[(NAME, addresses)]);
+        let lab = lab(&dns, "check", ALLOW);
+        let answer = lab.run(lab.trusting_origins().get(&lab, "/")).unwrap();
+        assert_eq!(answer.status(), 200);
+        lab.over(1);
+        let (flows, _) = lab.end();
+        assert_eq!(flows[0]["verdict"], "splice", "{}", flows[0]);
+        assert_eq!(flows[0]["decrypted"], false);
+    }
+    let dns = Dns::new(&[(NAME, &["192.0.2.7"])]);
+    let expired = Origin {
+        expired: true,
+        ..Origin::default()
+    };
+    let lab = lab_before(&expired, &dns, "check", ALLOW);
+    lab.run(lab.trusting_origins().get(&lab, "/")).unwrap_err();
+    lab.over(1);
+    let (flows, _) = lab.end();
+    assert_eq!(flows[0]["reason"], "untrue-name", "{}", flows[0]);
 }
 
 #[test]
@@ -194,6 +92,28 @@ fn c8_a_name_never_leads_where_the_gateway_must_not_go() {
     lab.over(1);
     let (flows, _) = lab.end();
     assert_eq!(flows[0]["reason"], "never-connect", "{}", flows[0]);
+}
+
+#[test]
+fn c8_a_name_leads_nobody_into_private_networks() {
+    for (addresses, leads_on) in [
+        (&["10.0.0.1"] as &[&str], false),
+        (&["fd00::1", "::ffff:192.168.0.1"], false),
+        // What may not be connected to is left out.
+        (&["10.0.0.1", "127.0.0.2"], true),
+    ] {
+        let dns = Dns::new(&[(NAME, addresses)]);
+        let lab = lab(&dns, "dial", ALLOW);
+        lab.run(lab.trusting_origins().get(&lab, "/")).unwrap_err();
+        lab.over(1);
+        let (flows, _) = lab.end();
+        let reason = if leads_on {
+            "default"
+        } else {
+            "private-destination"
+        };
+        assert_eq!(flows[0]["reason"], reason, "{}", flows[0]);
+    }
 }
 
 #[test]
