@@ -1,4 +1,6 @@
-//! `/metrics`, `/healthz`, `/readyz` and `/api/rejected`, on a thread of their own.
+//! `/metrics`, `/healthz`, `/readyz`, `/api/rejected` and `/api/identity`, on a thread of their own.
+
+pub mod identity;
 
 use std::convert::Infallible;
 use std::fs;
@@ -51,6 +53,15 @@ pub struct Remembered {
 pub struct Forgotten {
     /// How many refusals were remembered until then.
     pub forgotten: usize,
+}
+
+/// The way by which a question came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Door {
+    /// Anybody on the machine, a page in a browser included, may have asked.
+    Tcp,
+    /// Whoever the mode of the socket's file lets in.
+    Unix,
 }
 
 /// The sockets on which questions are answered.
@@ -123,7 +134,7 @@ pub fn serve(
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, &sources, &room).await;
+                            answer(accepted, Door::Tcp, &sources, &room).await;
                         }
                     });
                 }
@@ -132,7 +143,7 @@ pub fn serve(
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, &sources, &room).await;
+                            answer(accepted, Door::Unix, &sources, &room).await;
                         }
                     });
                 }
@@ -144,8 +155,12 @@ pub fn serve(
     })
 }
 
-async fn answer<S>(accepted: io::Result<S>, sources: &Arc<Sources>, room: &Arc<Semaphore>)
-where
+async fn answer<S>(
+    accepted: io::Result<S>,
+    door: Door,
+    sources: &Arc<Sources>,
+    room: &Arc<Semaphore>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Ok(stream) = accepted else {
@@ -157,9 +172,16 @@ where
     };
     let sources = Arc::clone(sources);
     tokio::spawn(async move {
-        let service = service_fn(|request| {
-            let response = respond(&request, &sources);
-            async move { Ok::<_, Infallible>(response) }
+        let service = service_fn(|request: Request<Incoming>| {
+            let sources = Arc::clone(&sources);
+            async move {
+                let response = if identity::is_about(request.uri().path()) {
+                    identity::respond(request, door, &sources).await
+                } else {
+                    respond(&request, &sources)
+                };
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
@@ -219,7 +241,7 @@ fn respond(request: &Request<Incoming>, sources: &Sources) -> Response<Full<Byte
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz and /api/rejected\n",
+            "there are /metrics, /healthz, /readyz, /api/rejected and /api/identity\n",
         ),
     }
 }

@@ -101,6 +101,20 @@ impl Page {
             "Clients and places of which it is remembered that the CA was refused.",
             [(NONE, rejected as f64)],
         );
+        let [learned, told] = shared.addresses.count(Instant::now());
+        self.gauge(
+            "sluice_identity_addresses",
+            "Addresses that stand for a user, by how that came to be believed.",
+            [
+                ([("source", "told")].as_slice(), told as f64),
+                ([("source", "learned")].as_slice(), learned as f64),
+            ],
+        );
+        self.counter(
+            "sluice_identity_displaced_total",
+            "Addresses that stood for a user no longer, or were not learned, for want of room.",
+            [(NONE, shared.addresses.displaced())],
+        );
         self.counter(
             "sluice_access_records_lost_total",
             "Access records that could not be written.",

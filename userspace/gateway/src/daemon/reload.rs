@@ -1,6 +1,7 @@
 //! A new configuration while the daemon runs: all of it, or none.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use sluice_policy::kernel::KernelPolicy;
@@ -60,6 +61,8 @@ impl Loaded {
     {
         publish(&self.kernel).context("the kernel's part of the policy")?;
         shared.current.replace(self.generation);
+        let limit = self.config.addresses.limit;
+        shared.addresses.set_limit(limit, Instant::now());
         Ok(self.config)
     }
 }

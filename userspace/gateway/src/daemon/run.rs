@@ -30,6 +30,7 @@ use super::record::AccessLog;
 use super::reload::{Loaded, load};
 use super::worker::{Phase, Shared, Worker};
 use crate::config::{AccessLog as Sink, Config};
+use crate::identity::addresses::Addresses;
 use crate::intercept::Memory;
 use crate::kernel_state::start_options;
 
@@ -366,6 +367,7 @@ fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result
         limits: Arc::new(Limits::default()),
         guard: Guard::new(config.gateway.listener_port),
         memory: Memory::new()?,
+        addresses: Addresses::new(config.addresses.limit),
         access: AccessLog::new(sinks.collect()),
         mark: config.gateway.marks.own,
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),
