@@ -37,6 +37,12 @@ pub enum AskError {
          \"unix:/run/sluice/admin.sock\" to it, and restart the daemon"
     )]
     Nowhere,
+    /// The configuration names no Unix socket, and nothing else is told this.
+    #[error(
+        "`listen` in [admin] names no Unix socket, where alone the daemon is told who has an \
+         address: add \"unix:/run/sluice/admin.sock\" to it, and restart the daemon"
+    )]
+    NoSocket,
     /// At none of the addresses somebody answered as the daemon does.
     #[error(
         "no daemon of this version answers at {tried}: start it by `sluice run`, or name the \
@@ -155,6 +161,9 @@ fn order<T: DeserializeOwned>(
 ) -> Result<T, AskError> {
     let is_unix = |listener: &&AdminListener| matches!(listener, AdminListener::Unix(_));
     let listeners: Vec<_> = listeners.iter().filter(is_unix).cloned().collect();
+    if listeners.is_empty() {
+        return Err(AskError::NoSocket);
+    }
     let body = serde_json::to_vec(body).map_err(|error| AskError::Runtime(error.to_string()))?;
     let mut question = Question::new(method, format!("{IDENTITY}/{address}"));
     question.body = body.into();
