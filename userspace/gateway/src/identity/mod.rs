@@ -6,6 +6,7 @@
 
 pub mod addresses;
 pub mod authenticate;
+pub mod negotiate;
 pub mod whois;
 
 use std::sync::Arc;

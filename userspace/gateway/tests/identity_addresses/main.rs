@@ -11,3 +11,4 @@ mod commands;
 mod flows;
 mod lab;
 mod table;
+mod tickets;
