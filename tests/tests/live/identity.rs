@@ -91,5 +91,15 @@ fn a_flow_passes_while_its_address_stands_for_a_user_who_may() {
         assert!(passes(&lab, to), "{client}: alice still");
         command(&lab, &["identity", "clear", &client]);
         assert!(!passes(&lab, to), "{client}: forgotten");
+        set("1h");
+    }
+
+    // It outlives the daemon as well.
+    assert!(daemon.stop().success());
+    let _daemon = lab.run_sluice(&config);
+    for family in Family::ALL {
+        let to = family.origin_at(5, 443);
+        let _origin = Recorder::new(lab.internet(), to, b"served");
+        assert!(passes(&lab, to), "{to}: alice, of another daemon");
     }
 }

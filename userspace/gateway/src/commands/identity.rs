@@ -23,7 +23,7 @@ use crate::{
 #[command(
     after_help = "For whatever knows who has an address: a RADIUS server, a captive portal, a script of the \
 DHCP server. Whoever is told goes before everybody else who is known by the address; flows that are \
-open keep whom they began with. The daemon forgets it when the time is over, and when it ends.\n\n\
+open keep whom they began with. The daemon forgets it when the time is over; a restart does not matter.\n\n\
 It is told on a Unix socket of [admin] alone, whose file says who may; other programs write there \
 themselves:\n  \
 curl --unix-socket /run/sluice/admin.sock http://sluice/api/identity/10.20.4.7 \\\n    \

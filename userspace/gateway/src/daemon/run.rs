@@ -30,7 +30,7 @@ use super::record::AccessLog;
 use super::reload::{Loaded, load};
 use super::worker::{Phase, Shared, Worker};
 use crate::config::{AccessLog as Sink, Config};
-use crate::identity::addresses::Addresses;
+use crate::identity::{addresses::Addresses, kept::Keeper};
 use crate::intercept::Memory;
 use crate::kernel_state::start_options;
 
@@ -73,6 +73,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 
     let shared = Arc::new(shared(&config, generation, files)?);
+    let keeper = Keeper::new(&config.gateway.state_dir, &shared.addresses);
     shared.guard.set_own(own_addresses());
     let metrics: Vec<_> = (0..workers)
         .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
@@ -118,6 +119,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         steering,
         phase,
         questions,
+        keeper,
     };
     let ended = daemon.watch_over(&mut signals, &crew).await;
     daemon.drain(&mut signals, crew).await;
@@ -132,6 +134,7 @@ struct Daemon<'a> {
     steering: Steering,
     phase: watch::Sender<Phase>,
     questions: Questions,
+    keeper: Keeper,
 }
 
 impl Daemon<'_> {
@@ -170,9 +173,10 @@ impl Daemon<'_> {
     }
 
     /// Tells the programs that the daemon lives, where that is true of every worker.
-    fn beat(&self, crew: &Crew) -> anyhow::Result<()> {
+    fn beat(&mut self, crew: &Crew) -> anyhow::Result<()> {
         anyhow::ensure!(!crew.misses_somebody(), "a worker thread has ended");
         self.sources.shared.guard.set_own(own_addresses());
+        self.keeper.beat(&self.sources.shared);
         if !admin::is_alive(&self.sources) {
             tracing::error!("a worker hangs: the programs are told nothing");
             return Ok(());
@@ -218,6 +222,7 @@ impl Daemon<'_> {
         let mut released = false;
         while !crew.is_done() {
             if !released && self.sources.accepts_no_more() && self.questions.end() {
+                self.keeper.finish(&self.sources.shared).await;
                 self.steering.release();
                 released = true;
                 tracing::info!("a successor may start");
@@ -227,6 +232,9 @@ impl Daemon<'_> {
                 () = &mut deadline => break,
                 order = signals.next() => if order == Order::End { break },
             }
+        }
+        if !released {
+            self.keeper.finish(&self.sources.shared).await;
         }
         self.steering.release();
         let left = self.sources.shared.limits.active();

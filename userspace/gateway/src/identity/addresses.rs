@@ -51,6 +51,7 @@ pub struct Addresses {
     held: AtomicUsize,
     limit: AtomicUsize,
     displaced: AtomicU64,
+    changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +104,7 @@ impl Addresses {
             held: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit.max(1)),
             displaced: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +152,7 @@ impl Addresses {
             source: Source::Address,
             ..identity
         };
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.note(Kind::Told, address, Arc::new(identity), now, now + time)
     }
 
@@ -207,6 +210,7 @@ impl Addresses {
             return None;
         }
         let entry = state.remove(address);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.held.store(state.entries.len(), Ordering::Release);
         entry?.held(address, now)
     }
@@ -214,21 +218,17 @@ impl Addresses {
     /// Up to `most` of what is held, in the order of addresses, of those behind `after`.
     #[must_use]
     pub fn list(&self, after: Option<IpAddr>, most: usize, now: Instant) -> Vec<Held> {
-        let state = self.read();
-        let mut found: Vec<(IpAddr, &Entry)> = state
-            .entries
-            .iter()
-            .filter(|(address, entry)| {
-                entry.until > now && after.is_none_or(|after| **address > after.to_canonical())
-            })
-            .map(|(address, entry)| (*address, entry))
-            .collect();
-        found.sort_unstable_by_key(|(address, _)| *address);
+        let behind = |address: IpAddr| after.is_none_or(|after| address > after.to_canonical());
+        // Sorted without the lock, for which flows may wait.
+        let mut found: Vec<Held> = {
+            let state = self.read();
+            let entries = state.entries.iter().filter(|(at, _)| behind(**at));
+            let held = entries.filter_map(|(address, entry)| entry.held(*address, now));
+            held.collect()
+        };
+        found.sort_unstable_by_key(|held| held.address);
         found.truncate(most);
-        let found = found.into_iter();
         found
-            .filter_map(|(address, entry)| entry.held(address, now))
-            .collect()
     }
 
     /// How many addresses stand for somebody who was learned, and who was told.
@@ -245,6 +245,12 @@ impl Addresses {
     #[must_use]
     pub fn displaced(&self) -> u64 {
         self.displaced.load(Ordering::Relaxed)
+    }
+
+    /// Counts up whenever something is told or forgotten.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     fn note(

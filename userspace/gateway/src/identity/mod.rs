@@ -6,6 +6,7 @@
 
 pub mod addresses;
 pub mod authenticate;
+pub mod kept;
 pub mod negotiate;
 pub mod whois;
 

@@ -146,11 +146,10 @@ impl Whois {
         add(Facts { user, ..open }, Through::User);
         let client = Some(address);
         add(Facts { client, ..open }, Through::Address);
-        let is_unknown = |name: &&Box<str>| {
+        let unknown = named.iter().filter(|name| {
             let groups = std::slice::from_ref(*name);
             policy.groups_of(&Facts { groups, ..open }).is_empty()
-        };
-        let unknown = named.iter().filter(is_unknown);
+        });
         Self {
             address,
             user: user.map(str::to_owned),
