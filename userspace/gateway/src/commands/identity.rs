@@ -71,7 +71,7 @@ struct Set {
     /// A group that the user is in, besides those of the configuration; repeatable.
     #[arg(long, value_name = "NAME")]
     group: Vec<String>,
-    /// For how long, such as "8h"; without it as `ttl` in [identity] says.
+    /// For how long, such as "8h"; without it as `ttl` in `[identity]` says.
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
     #[command(flatten)]
