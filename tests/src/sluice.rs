@@ -125,7 +125,7 @@ impl Lab {
     }
 
     /// A configuration with what only the lab knows: the directories for state and pins and the
-    /// admin address, and the LAN devices unless it names them itself.
+    /// admin address, besides those that it names, and the LAN devices unless it names them itself.
     ///
     /// # Panics
     ///
@@ -143,7 +143,12 @@ impl Lab {
             .or_insert_with(|| self.lan_devices().into());
         gateway.insert("state_dir".to_owned(), path(&self.dir().join("state")));
         gateway.insert("bpffs_dir".to_owned(), path(self.bpffs()));
-        section(&mut table, "admin").insert("listen".to_owned(), vec![ADMIN].into());
+        let admin = section(&mut table, "admin");
+        let mut listen = vec![toml::Value::from(ADMIN)];
+        if let Some(toml::Value::Array(named)) = admin.remove("listen") {
+            listen.extend(named);
+        }
+        admin.insert("listen".to_owned(), listen.into());
         table.to_string()
     }
 }

@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Install what building, testing and linting need; does nothing where all is there.
-    Setup,
+    Setup(setup::Args),
     /// Build the kernel object.
     BuildEbpf,
     /// Show a Skype-like client and ordinary clients behind a gateway that runs sluice.
@@ -44,7 +44,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
-        Verb::Setup => setup::run(setup::ALL),
+        Verb::Setup(args) => setup::asked(&args),
         Verb::BuildEbpf => build_ebpf::run(),
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),

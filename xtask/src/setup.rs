@@ -11,6 +11,14 @@ use anyhow::{Result, bail};
 
 use crate::repo;
 
+/// Arguments of `cargo xtask setup`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What the feature `kerberos` of the gateway needs too, and its test: a KDC among it
+    #[arg(long)]
+    kerberos: bool,
+}
+
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum For {
@@ -26,9 +34,11 @@ pub(crate) enum For {
     Guard,
     /// Measuring.
     Bench,
+    /// Building and testing the gateway with Kerberos.
+    Kerberos,
 }
 
-/// All but what only measuring needs.
+/// All but what only measuring and Kerberos need.
 pub(crate) const ALL: &[For] = &[For::Kernel, For::Lab, For::Test, For::Lint, For::Guard];
 
 /// A program, the Debian package that has it, and who needs it.
@@ -114,7 +124,41 @@ const PROGRAMS: &[Program] = &[
         package: "valgrind",
         needed_for: For::Guard,
     },
+    Program {
+        name: "krb5-config",
+        package: "libkrb5-dev",
+        needed_for: For::Kerberos,
+    },
+    Program {
+        name: "krb5kdc",
+        package: "krb5-kdc",
+        needed_for: For::Kerberos,
+    },
+    Program {
+        name: "kadmin.local",
+        package: "krb5-admin-server",
+        needed_for: For::Kerberos,
+    },
+    Program {
+        name: "kinit",
+        package: "krb5-user",
+        needed_for: For::Kerberos,
+    },
 ];
+
+/// The package of the library by which bindgen reads headers.
+const LIBCLANG: &str = "libclang-dev";
+
+/// Installs what somebody asks for by name.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub(crate) fn asked(args: &Args) -> Result<()> {
+    let mut purposes = ALL.to_vec();
+    purposes.extend(args.kerberos.then_some(For::Kerberos));
+    run(&purposes)
+}
 
 /// Installs what is missing for these purposes.
 ///
@@ -128,6 +172,9 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
         .filter(|program| repo::find(program.name).is_none())
         .map(|program| program.package)
         .collect();
+    if purposes.contains(&For::Kerberos) && !debian::has_libclang() {
+        missing.push(LIBCLANG);
+    }
     if purposes.contains(&For::Kernel) && !rust::has_core() && !rust::add_core_source() {
         missing.extend(debian::RUST_WITH_SOURCE);
     }

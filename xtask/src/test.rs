@@ -27,6 +27,8 @@ enum Which {
     /// Both
     #[default]
     All,
+    /// The gateway with Kerberos in it, against a KDC; nothing else needs what this needs
+    Kerberos,
 }
 
 /// Installs what is missing, builds, and runs the tests.
@@ -47,6 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 ///
 /// As [`run`].
 pub(crate) fn all(args: &Args, steps: &mut Steps) -> Result<()> {
+    if args.which == Which::Kerberos {
+        return kerberos(steps);
+    }
     let root_tests = args.which != Which::Unit;
     if root_tests && !repo::is_root() {
         bail!(
@@ -88,6 +93,23 @@ pub(crate) fn all(args: &Args, steps: &mut Steps) -> Result<()> {
         println!("{ran} root tests ran");
     }
     Ok(())
+}
+
+/// Lints and tests the gateway with Kerberos in it.
+fn kerberos(steps: &mut Steps) -> Result<()> {
+    steps.step("setup", || {
+        setup::run(&[setup::For::Test, setup::For::Kerberos])
+    })?;
+    let gateway = ["-p", "sluice-gateway", "--features", "kerberos"];
+    steps.step("clippy with Kerberos", || {
+        let mut clippy = repo::cargo(&["clippy", "--quiet"]);
+        clippy.args(gateway);
+        repo::run(clippy.args(["--all-targets", "--", "-D", "warnings"]))
+    })?;
+    steps.step("Kerberos tests", || {
+        let mut tests = repo::cargo(&["nextest", "run"]);
+        repo::run(tests.args(gateway).args(["--test", "negotiate"]))
+    })
 }
 
 /// Runs the root tests one after another and returns how many ran.

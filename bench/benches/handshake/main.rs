@@ -456,6 +456,7 @@ fn start() -> Bench {
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(1),
         memory: Memory::new().expect("random bytes"),
+        addresses: Default::default(),
         access: AccessLog::new(vec![Box::new(io::sink())]),
         mark: 0,
         capacity: 1000,

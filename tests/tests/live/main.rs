@@ -23,6 +23,7 @@ mod grade;
 mod grid;
 mod handover;
 mod hellos;
+mod identity;
 mod inspected;
 mod intercept;
 mod leaks;

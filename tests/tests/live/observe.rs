@@ -134,7 +134,7 @@ fn check_labels(series: &str) {
         };
         let fits = match name {
             "hook" | "verdict" | "reason" | "tls" | "stage" | "rule" | "of" | "result"
-            | "limit" | "path" | "to" | "state" | "ca" => is_word(value),
+            | "limit" | "path" | "source" | "to" | "state" | "ca" => is_word(value),
             "map" => value
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || byte == b'_'),

@@ -1,21 +1,25 @@
 //! What commands ask of the daemon that runs, at its admin addresses.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::config::AdminListener;
+use crate::daemon::admin::identity::{Forgetting, IDENTITY, Listing, Mistake, Telling};
 use crate::daemon::admin::{Forgotten, LOG, Logged, REJECTED, Remembered};
+use crate::identity::whois::Whois;
 use crate::kernel_state::block_on;
 
 /// Time for one address to answer.
@@ -33,6 +37,12 @@ pub enum AskError {
          \"unix:/run/sluice/admin.sock\" to it, and restart the daemon"
     )]
     Nowhere,
+    /// The configuration names no Unix socket, and nothing else is told this.
+    #[error(
+        "`listen` in [admin] names no Unix socket, where alone the daemon is told who has an \
+         address: add \"unix:/run/sluice/admin.sock\" to it, and restart the daemon"
+    )]
+    NoSocket,
     /// At none of the addresses somebody answered as the daemon does.
     #[error(
         "no daemon of this version answers at {tried}: start it by `sluice run`, or name the \
@@ -42,6 +52,9 @@ pub enum AskError {
         /// The addresses, each with what went wrong.
         tried: String,
     },
+    /// The daemon says why it does not do that.
+    #[error("the daemon refuses: {0}")]
+    Refused(String),
     /// The thread has no runtime to ask with.
     #[error("cannot ask the daemon: {0}")]
     Runtime(String),
@@ -53,7 +66,7 @@ pub enum AskError {
 ///
 /// [`AskError`]: nobody answers.
 pub fn rejected(listeners: &[AdminListener]) -> Result<Remembered, AskError> {
-    ask(listeners, &Method::GET, REJECTED)
+    ask(listeners, &Question::new(Method::GET, REJECTED))
 }
 
 /// Has the daemon forget who refused the CA.
@@ -62,7 +75,7 @@ pub fn rejected(listeners: &[AdminListener]) -> Result<Remembered, AskError> {
 ///
 /// [`AskError`]: nobody answers.
 pub fn forget_rejected(listeners: &[AdminListener]) -> Result<Forgotten, AskError> {
-    ask(listeners, &Method::DELETE, REJECTED)
+    ask(listeners, &Question::new(Method::DELETE, REJECTED))
 }
 
 /// How the sinks of access records fare.
@@ -71,15 +84,106 @@ pub fn forget_rejected(listeners: &[AdminListener]) -> Result<Forgotten, AskErro
 ///
 /// [`AskError`]: nobody answers.
 pub fn log(listeners: &[AdminListener]) -> Result<Logged, AskError> {
-    ask(listeners, &Method::GET, LOG)
+    ask(listeners, &Question::new(Method::GET, LOG))
+}
+
+/// Who the daemon believes has an address.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers, or the daemon knows that nobody can have it.
+pub fn whois(listeners: &[AdminListener], address: IpAddr) -> Result<Whois, AskError> {
+    let path = format!("{IDENTITY}/{address}");
+    ask(listeners, &Question::new(Method::GET, path))
+}
+
+/// Up to a thousand of the addresses that stand for somebody, behind `after`.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers.
+pub fn identities(listeners: &[AdminListener], after: Option<IpAddr>) -> Result<Listing, AskError> {
+    let path = after.map_or_else(
+        || IDENTITY.to_owned(),
+        |after| format!("{IDENTITY}?after={after}"),
+    );
+    ask(listeners, &Question::new(Method::GET, path))
+}
+
+/// Tells the daemon who has an address; it answers what it believes from then on.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers on a Unix socket, or the daemon refuses.
+pub fn tell_identity(
+    listeners: &[AdminListener],
+    address: IpAddr,
+    telling: &Telling,
+) -> Result<Whois, AskError> {
+    order(listeners, Method::PUT, address, telling)
+}
+
+/// Has the daemon forget who has an address.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers on a Unix socket, or the daemon refuses.
+pub fn forget_identity(
+    listeners: &[AdminListener],
+    address: IpAddr,
+    forgetting: &Forgetting,
+) -> Result<Forgotten, AskError> {
+    order(listeners, Method::DELETE, address, forgetting)
+}
+
+/// What a daemon is asked.
+struct Question {
+    method: Method,
+    path: String,
+    body: Bytes,
+}
+
+impl Question {
+    fn new(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            body: Bytes::new(),
+        }
+    }
+}
+
+/// Why one address gave no answer.
+enum Failure {
+    /// No daemon of this version is there.
+    Nobody(String),
+    /// The daemon is there, and says why it does not.
+    Refused(String),
+}
+
+/// What only a Unix socket answers.
+fn order<T: DeserializeOwned>(
+    listeners: &[AdminListener],
+    method: Method,
+    address: IpAddr,
+    body: &impl Serialize,
+) -> Result<T, AskError> {
+    let is_unix = |listener: &&AdminListener| matches!(listener, AdminListener::Unix(_));
+    let listeners: Vec<_> = listeners.iter().filter(is_unix).cloned().collect();
+    if listeners.is_empty() {
+        return Err(AskError::NoSocket);
+    }
+    let body = serde_json::to_vec(body).map_err(|error| AskError::Runtime(error.to_string()))?;
+    let mut question = Question::new(method, format!("{IDENTITY}/{address}"));
+    question.body = body.into();
+    ask(&listeners, &question)
 }
 
 /// Asks at one address after the other, Unix sockets first: nobody but the daemon's own user can
 /// have opened those.
 fn ask<T: DeserializeOwned>(
     listeners: &[AdminListener],
-    method: &Method,
-    path: &'static str,
+    question: &Question,
 ) -> Result<T, AskError> {
     if listeners.is_empty() {
         return Err(AskError::Nowhere);
@@ -89,9 +193,10 @@ fn ask<T: DeserializeOwned>(
     let asking = async {
         let mut tried = Vec::new();
         for listener in listeners {
-            match timeout(PATIENCE, ask_one(listener, method, path)).await {
+            match timeout(PATIENCE, ask_one(listener, question)).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(why)) => tried.push(format!("{listener} ({why})")),
+                Ok(Err(Failure::Refused(why))) => return Err(AskError::Refused(why)),
+                Ok(Err(Failure::Nobody(why))) => tried.push(format!("{listener} ({why})")),
                 Err(_) => tried.push(format!("{listener} (no answer within {PATIENCE:?})")),
             }
         }
@@ -104,42 +209,51 @@ fn ask<T: DeserializeOwned>(
 
 async fn ask_one<T: DeserializeOwned>(
     listener: &AdminListener,
-    method: &Method,
-    path: &'static str,
-) -> Result<T, String> {
-    let told = |error: io::Error| error.to_string();
+    question: &Question,
+) -> Result<T, Failure> {
+    let nobody = |error: io::Error| Failure::Nobody(error.to_string());
     let body = match listener {
         AdminListener::Tcp(address) => {
-            let stream = TcpStream::connect(address).await.map_err(told)?;
-            exchange(stream, method, path).await?
+            let stream = TcpStream::connect(address).await.map_err(nobody)?;
+            exchange(stream, question).await?
         }
-        AdminListener::Unix(socket) => {
-            let stream = UnixStream::connect(socket).await.map_err(told)?;
-            exchange(stream, method, path).await?
+        AdminListener::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(nobody)?;
+            exchange(stream, question).await?
         }
     };
-    serde_json::from_slice(&body).map_err(|_| "another answer than a daemon's".into())
+    serde_json::from_slice(&body)
+        .map_err(|_| Failure::Nobody("another answer than a daemon's".into()))
 }
 
-async fn exchange<S>(stream: S, method: &Method, path: &'static str) -> Result<Bytes, String>
+async fn exchange<S>(stream: S, question: &Question) -> Result<Bytes, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let told = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
+    let nobody = |error: &dyn std::error::Error| Failure::Nobody(error.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| nobody(&error))?;
     let request = Request::builder()
-        .method(method)
-        .uri(path)
+        .method(&question.method)
+        .uri(&question.path)
         .header(HOST, "sluice")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
+        .body(Full::new(question.body.clone()))
+        .map_err(|error| nobody(&error))?;
     let asking = async {
-        let response = sender.send_request(request).await.map_err(told)?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("status {}", response.status().as_u16()));
-        }
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| nobody(&error))?;
+        let status = response.status();
         let body = Limited::new(response.into_body(), LIMIT).collect().await;
-        Ok(body.map_err(|error| error.to_string())?.to_bytes())
+        let body = body.map_err(|error| Failure::Nobody(error.to_string()))?;
+        let body = body.to_bytes();
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(match serde_json::from_slice(&body) {
+            Ok(Mistake { error }) => Failure::Refused(error),
+            Err(_) => Failure::Nobody(format!("status {}", status.as_u16())),
+        })
     };
     tokio::pin!(asking);
     let mut connection = std::pin::pin!(connection);

@@ -48,6 +48,7 @@ impl Daemon {
             limits: Arc::new(Limits::default()),
             guard: Guard::new(1),
             memory: Memory::new().unwrap(),
+            addresses: Default::default(),
             access: AccessLog::new(Vec::new()),
             mark: 0,
             capacity: 1,

@@ -87,6 +87,7 @@ impl Gateway {
             limits: Arc::new(Limits::default()),
             guard: Guard::allowing_loopback(1),
             memory: Memory::new().unwrap(),
+            addresses: Default::default(),
             access: AccessLog::new(vec![Box::new(kept.clone())]),
             mark: 0,
             capacity: 100,

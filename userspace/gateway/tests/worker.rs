@@ -47,6 +47,7 @@ impl Running {
             limits: Arc::new(Limits::default()),
             guard: Guard::allowing_loopback(if guarded { address.port() } else { 1 }),
             memory: Memory::new().unwrap(),
+            addresses: Default::default(),
             access: AccessLog::new(Vec::new()),
             mark: 0,
             capacity,

@@ -31,6 +31,24 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     repo::run(&mut apt)
 }
 
+/// Whether bindgen would find its library where Debian's packages put it.
+pub(super) fn has_libclang() -> bool {
+    let versions = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut folders = versions
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("llvm-"))
+        })
+        .map(|path| path.join("lib"));
+    folders.any(|folder| {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.file_name().into_string().ok())
+            .any(|name| name.starts_with("libclang") && name.contains(".so"))
+    })
+}
+
 /// Packages of which one program alone is wanted: installing them would start a server on the
 /// developer's machine.
 pub(super) const UNPACKED: [(&str, &str); 3] = [

@@ -19,6 +19,7 @@ use crate::{
         given::{Address, Field, Fields, Text, Texts, Time},
         text,
     },
+    identity::whois::Whois,
 };
 
 /// Arguments of `sluice explain`.
@@ -27,7 +28,8 @@ use crate::{
     after_help = "What is not named and belongs to the stage, or to an earlier one, is absent. \
 Without --stage it is the deepest stage of which something is named; --host stands for a genuine \
 ClientHello unless --tls or --application says something else, --tls-version-chosen and --inner for one that \
-an origin agreed to, and --url for a request of such a flow. Who the client is comes from the configuration, unless --user says it.\n\n\
+an origin agreed to, and --url for a request of such a flow. Who the client is says --user, else the daemon of the configuration where one answers, \
+else the configuration; the answer to --client tells which of them, as `sluice whois` does.\n\n\
 With --facts every line is one flow: a JSON object of facts by name, such as\n\
 {\"client\":\"10.20.4.7\",\"host\":\"www.example.com\",\"tls\":\"hello\",\"stage\":\"hello\"}\n\n\
 With --capture the facts are those of a flow of packets, as `sluice replay` reads them: whether the \
@@ -58,6 +60,9 @@ pub struct Args {
     number: Option<usize>,
     #[command(flatten)]
     sides: Sides,
+    /// Ask no daemon who the client is, but the configuration alone
+    #[arg(long)]
+    offline: bool,
     /// One JSON object a flow
     #[arg(long)]
     json: bool,
@@ -296,6 +301,15 @@ fn named(text: &Option<String>) -> Field<Text<'_>> {
     text.as_deref().map(borrowed).into()
 }
 
+/// An answer, and who the client is where its address was given alone.
+#[derive(serde::Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    answer: Answer<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    who: Option<&'a Whois>,
+}
+
 /// Runs the command: exit code 0 where every flow was answered, 2 where something cannot be
 /// understood.
 ///
@@ -313,6 +327,7 @@ fn answer(args: Args) -> anyhow::Result<()> {
         capture,
         number,
         sides,
+        offline,
         json,
         flow,
     } = args;
@@ -320,7 +335,8 @@ fn answer(args: Args) -> anyhow::Result<()> {
         capture.is_some() || sides.are_unnamed(),
         "--lan and --gateway tell the sides of a capture: name it by --capture"
     );
-    let config = Config::load(&config)?;
+    let file = config;
+    let config = Config::load(&file)?;
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if let Some(path) = facts {
         let name = path.display().to_string();
@@ -352,14 +368,32 @@ fn answer(args: Args) -> anyhow::Result<()> {
         out.flush()?;
         return Ok(());
     }
-    let given = flow.given();
+    let who = flow.client.filter(|_| flow.user.is_none());
+    let who = who
+        .map(|client| {
+            if offline {
+                return Ok(Whois::configured(&config, client));
+            }
+            Whois::find(&config, client).map(|(whois, _)| whois)
+        })
+        .transpose()?;
+    let mut given = flow.given();
+    if let Some(who) = &who {
+        who.name(&mut given);
+    }
     let prepared = given
         .prepare()
         .map_err(|bad| anyhow::anyhow!("--{}: {}", bad.key.replace('_', "-"), bad.message))?;
     let facts = prepared.facts(&config.policy);
     if json {
-        Answer::of(&config.policy, &facts, &mut Scratch::default()).write(&mut out)?;
+        let answer = Answer::of(&config.policy, &facts, &mut Scratch::default());
+        let who = who.as_ref();
+        serde_json::to_writer(&mut out, &Known { answer, who }).map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
     } else {
+        if let Some(who) = &who {
+            writeln!(out, "{}", who.text(Some(&file)))?;
+        }
         let whole = flow.stage.is_some();
         out.write_all(text::tell(&config, &facts, whole).as_bytes())?;
     }

@@ -6,6 +6,7 @@ pub mod decrypts;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod identity;
 pub mod load;
 pub mod rejected;
 pub mod replay;
@@ -13,6 +14,7 @@ pub mod run;
 pub mod status;
 pub mod suggest;
 pub mod unload;
+pub mod whois;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,10 @@ pub enum Command {
     Rejected(rejected::Args),
     /// Propose a rule for software that refuses the CA.
     Suggest(suggest::Args),
+    /// Show who is behind an address, in which groups, and why that is believed.
+    Whois(whois::Args),
+    /// Tell the daemon who has an address for a time, or have it forget that.
+    Identity(identity::Args),
     /// Show what a policy would have done with the packets of a capture.
     Replay(replay::Args),
     /// Show what a policy says of a flow that you describe, stage by stage and rule by rule.
@@ -65,6 +71,8 @@ impl Command {
             Self::Status(args) => status::run(args),
             Self::Rejected(args) => rejected::run(args),
             Self::Suggest(args) => suggest::run(args),
+            Self::Whois(args) => whois::run(args),
+            Self::Identity(args) => identity::run(args),
             Self::Replay(args) => replay::run(args),
             Self::Explain(args) => explain::run(*args),
             Self::Diff(args) => diff::run(args),

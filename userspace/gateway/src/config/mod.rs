@@ -51,6 +51,7 @@ use sluice_policy::{
 pub use intercept::Intercept;
 pub use log::{Addresses, Format, Log, Privacy, Rotation, Server, Sink, Urls, Users, WhenFull};
 pub(crate) use pattern::inner as inner_word;
+pub(crate) use people::{lease, user as user_name};
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
@@ -84,6 +85,8 @@ pub struct Config {
     pub page: crate::page::Settings,
     /// How large the heads of requests may be.
     pub request: crate::request::Limits,
+    /// Addresses that stand for somebody for a time.
+    pub addresses: crate::identity::addresses::Settings,
     /// The rules as written.
     pub rules: RuleSet,
     /// The rules compiled.

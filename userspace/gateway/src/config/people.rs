@@ -1,6 +1,9 @@
 //! Users and groups.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use sluice_policy::{
     Group, GroupId, LineError, Net, NetError, User,
@@ -11,7 +14,9 @@ use super::{
     names::{Named, Names, named, numbers, one_line},
     read::{Item, Keys, Section},
     sources::Files,
+    value,
 };
+use crate::identity::addresses::Settings;
 
 const USER: Keys = Keys {
     known: &["name", "addresses", "file"],
@@ -19,9 +24,33 @@ const USER: Keys = Keys {
 };
 
 pub(super) const IDENTITY: Keys = Keys {
-    known: &["files"],
+    known: &["files", "ttl", "limit", "proxy_stands_for_address"],
     later: &[],
 };
+
+/// Reads what `[identity]` says of addresses that are told or learned while the daemon runs.
+pub(super) fn addresses(identity: &Section<'_>) -> Settings {
+    let default = Settings::default();
+    let limit = identity.number("limit", default.limit as u64, 1..(1 << 20) + 1);
+    Settings {
+        ttl: identity.value("ttl", default.ttl, lease),
+        limit: usize::try_from(limit).unwrap_or(default.limit),
+        proxy_stands_for_address: identity.value(
+            "proxy_stands_for_address",
+            default.proxy_stands_for_address,
+            value::duration,
+        ),
+    }
+}
+
+/// How long an address stands for somebody.
+pub(crate) fn lease(text: &str) -> Result<Duration, String> {
+    let time = value::duration(text)?;
+    if time.is_zero() {
+        return Err("expected more than \"0s\"".into());
+    }
+    Ok(time)
+}
 
 const GROUP: Keys = Keys {
     known: &["name", "members", "file", "files"],
@@ -191,7 +220,7 @@ fn member(text: &str, names: &Names) -> Result<Member, String> {
 }
 
 /// The name of a user.
-pub(super) fn user(text: &str) -> Result<String, String> {
+pub(crate) fn user(text: &str) -> Result<String, String> {
     one_line(text).map(|()| text.to_owned())
 }
 

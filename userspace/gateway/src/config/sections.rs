@@ -74,6 +74,7 @@ pub(super) fn config<'t>(
     let policy_section = section(&top, "policy", rules::POLICY, problems);
     let shadow = shadow(&policy_section, files, role);
     let identity = section(&top, "identity", people::IDENTITY, problems);
+    let addresses = people::addresses(&identity);
     let mut names = Names::default();
     let set = RuleSet {
         defaults: rules::defaults(&policy_section),
@@ -110,6 +111,7 @@ pub(super) fn config<'t>(
         intercept,
         page,
         request,
+        addresses,
         rules: set,
         policy,
         refused: Refused::Nothing,

@@ -3,7 +3,10 @@
 mod condition;
 mod policy;
 
-use std::fmt::{self, Display, Write};
+use std::{
+    fmt::{self, Display, Write},
+    time::Duration,
+};
 
 use sluice_mint::PassphraseSource;
 
@@ -226,6 +229,16 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     let file = page.template_file.as_ref();
     let template = file.map_or("built in".into(), |file| file.display().to_string());
     row(out, "template", template)?;
+
+    let addresses = config.addresses;
+    writeln!(out, "\nidentity:")?;
+    row(out, "ttl", show_duration(addresses.ttl))?;
+    row(out, "limit", addresses.limit)?;
+    let stands = match addresses.proxy_stands_for_address {
+        Duration::ZERO => "no".into(),
+        time => format!("for {}", show_duration(time)),
+    };
+    row(out, "proxy_stands_for_address", stands)?;
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin

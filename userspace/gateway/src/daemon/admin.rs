@@ -1,4 +1,6 @@
-//! `/metrics`, `/healthz`, `/readyz`, `/api/log` and `/api/rejected`, on a thread of their own.
+//! `/metrics`, `/healthz`, `/readyz` and `/api/...`, on a thread of their own.
+
+pub mod identity;
 
 use std::convert::Infallible;
 use std::fs;
@@ -66,6 +68,15 @@ pub struct Remembered {
 pub struct Forgotten {
     /// How many refusals were remembered until then.
     pub forgotten: usize,
+}
+
+/// The way by which a question came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Door {
+    /// Anybody on the machine, a page in a browser included, may have asked.
+    Tcp,
+    /// Whoever the mode of the socket's file lets in.
+    Unix,
 }
 
 /// The sockets on which questions are answered.
@@ -138,7 +149,7 @@ pub fn serve(
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, &exporter, &room).await;
+                            answer(accepted, Door::Tcp, &exporter, &room).await;
                         }
                     });
                 }
@@ -147,7 +158,7 @@ pub fn serve(
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, &exporter, &room).await;
+                            answer(accepted, Door::Unix, &exporter, &room).await;
                         }
                     });
                 }
@@ -159,8 +170,12 @@ pub fn serve(
     })
 }
 
-async fn answer<S>(accepted: io::Result<S>, exporter: &Arc<Exporter>, room: &Arc<Semaphore>)
-where
+async fn answer<S>(
+    accepted: io::Result<S>,
+    door: Door,
+    exporter: &Arc<Exporter>,
+    room: &Arc<Semaphore>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Ok(stream) = accepted else {
@@ -172,9 +187,16 @@ where
     };
     let exporter = Arc::clone(exporter);
     tokio::spawn(async move {
-        let service = service_fn(|request| {
-            let response = respond(&request, &exporter);
-            async move { Ok::<_, Infallible>(response) }
+        let service = service_fn(|request: Request<Incoming>| {
+            let exporter = Arc::clone(&exporter);
+            async move {
+                let response = if identity::is_about(request.uri().path()) {
+                    identity::respond(request, door, exporter.sources()).await
+                } else {
+                    respond(&request, &exporter)
+                };
+                Ok::<_, Infallible>(response)
+            }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
@@ -229,7 +251,7 @@ fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<By
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz, /api/log and /api/rejected\n",
+            "there are /metrics, /healthz, /readyz, /api/identity, /api/log and /api/rejected\n",
         ),
     }
 }

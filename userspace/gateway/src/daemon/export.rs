@@ -195,6 +195,10 @@ fn daemon(page: &mut Page, shared: &Shared, workers: &[Arc<WorkerMetrics>], relo
     let last = reloads.last_taken.load(Ordering::Relaxed);
     page.measure(Id::ReloadTime, [], last as f64);
     page.count(Id::ActiveFlows, [], shared.limits.active() as u64);
+    let [learned, told] = shared.addresses.count(Instant::now());
+    page.count(Id::IdentityAddresses, ["told".into()], told as u64);
+    page.count(Id::IdentityAddresses, ["learned".into()], learned as u64);
+    page.count(Id::IdentityDisplaced, [], shared.addresses.displaced());
     page.count(Id::RecordsLost, [], shared.access.lost());
     sinks(page, &shared.access.sinks());
 }

@@ -128,15 +128,19 @@ struct Flow<'a> {
 impl<'a> Flow<'a> {
     fn begin(worker: &'a Rc<Worker>, arrived: &Arrived) -> Self {
         worker.active.set(worker.active.get() + 1);
+        let began = Instant::now();
+        let client = canonical(arrived.client);
+        let mut known = Known::new(
+            client,
+            canonical(arrived.destination),
+            unix_seconds(SystemTime::now()),
+        );
+        known.identity = worker.shared.addresses.at(client.ip(), began);
         Self {
             worker,
             generation: worker.generation(),
-            known: Rc::new(Known::new(
-                canonical(arrived.client),
-                canonical(arrived.destination),
-                unix_seconds(SystemTime::now()),
-            )),
-            began: Instant::now(),
+            known: Rc::new(known),
+            began,
             verdict: Verdict::Block,
             reason: Reason::Internal,
             rule: None,

@@ -10,6 +10,7 @@ use sluice_splice::Options;
 
 use super::metrics::rules::RuleHits;
 use crate::config::{Config, SniTruth};
+use crate::identity::addresses::Settings;
 use crate::intercept::Means;
 use crate::names::Names;
 use crate::page::Pages;
@@ -54,6 +55,8 @@ pub struct Generation {
     pub head_timeout: Duration,
     /// How long it is remembered that a client refused a leaf.
     pub rejected_ttl: Duration,
+    /// Addresses that stand for somebody for a time.
+    pub addresses: Settings,
     /// Flows in all.
     pub flow_limit: usize,
     /// Flows of one client.
@@ -120,6 +123,7 @@ impl Generation {
                 bulk_after: config.splice.bulk_after,
                 ..Options::default()
             },
+            addresses: config.addresses,
             flow_limit: config.gateway.flow_limit,
             flow_limit_per_client: config.gateway.flow_limit_per_client,
         })

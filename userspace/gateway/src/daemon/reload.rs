@@ -1,6 +1,7 @@
 //! A new configuration while the daemon runs: all of it, or none.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use sluice_policy::kernel::KernelPolicy;
@@ -66,6 +67,8 @@ impl Loaded {
         shared.access.put_in_force(self.access);
         shared.guard.set(self.config.guard.clone());
         shared.current.replace(self.generation);
+        let limit = self.config.addresses.limit;
+        shared.addresses.set_limit(limit, Instant::now());
         Ok(self.config)
     }
 }

@@ -29,6 +29,7 @@ use super::record::AccessLog;
 use super::reload::{Loaded, load};
 use super::worker::{Phase, Shared, Worker};
 use crate::config::Config;
+use crate::identity::{addresses::Addresses, kept::Keeper};
 use crate::intercept::Memory;
 use crate::kernel_state::start_options;
 
@@ -72,6 +73,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
 
     let shared = Arc::new(shared(&config, generation, files)?);
     shared.guard.set_own(Own::of_machine());
+    let keeper = Keeper::new(&config.gateway.state_dir, &shared.addresses);
     let metrics: Vec<_> = (0..workers)
         .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
         .collect();
@@ -121,6 +123,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         steering,
         phase,
         questions,
+        keeper,
     };
     let ended = daemon.watch_over(&mut signals, &crew).await;
     daemon.drain(&mut signals, crew).await;
@@ -135,6 +138,7 @@ struct Daemon<'a> {
     steering: Steering,
     phase: watch::Sender<Phase>,
     questions: Questions,
+    keeper: Keeper,
 }
 
 impl Daemon<'_> {
@@ -174,9 +178,10 @@ impl Daemon<'_> {
     }
 
     /// Tells the programs that the daemon lives, where that is true of every worker.
-    fn beat(&self, crew: &Crew) -> anyhow::Result<()> {
+    fn beat(&mut self, crew: &Crew) -> anyhow::Result<()> {
         anyhow::ensure!(!crew.misses_somebody(), "a worker thread has ended");
         self.sources.shared.guard.set_own(Own::of_machine());
+        self.keeper.beat(&self.sources.shared);
         if !admin::is_alive(&self.sources) {
             tracing::error!("a worker hangs: the programs are told nothing");
             return Ok(());
@@ -222,6 +227,7 @@ impl Daemon<'_> {
         let mut released = false;
         while !crew.is_done() {
             if !released && self.sources.accepts_no_more() && self.questions.end() {
+                self.keeper.finish(&self.sources.shared).await;
                 self.steering.release();
                 released = true;
                 tracing::info!("a successor may start");
@@ -235,6 +241,9 @@ impl Daemon<'_> {
                     Order::Reload => {}
                 },
             }
+        }
+        if !released {
+            self.keeper.finish(&self.sources.shared).await;
         }
         self.steering.release();
         let left = self.sources.shared.limits.active();
@@ -371,6 +380,7 @@ fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result
         limits: Arc::new(Limits::default()),
         guard,
         memory: Memory::new()?,
+        addresses: Addresses::new(config.addresses.limit),
         access: AccessLog::open(&config.log)?,
         mark: config.gateway.marks.own,
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),

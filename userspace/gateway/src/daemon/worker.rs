@@ -21,6 +21,7 @@ use super::guard::Guard;
 use super::limits::Limits;
 use super::metrics::WorkerMetrics;
 use super::record::AccessLog;
+use crate::identity::addresses::Addresses;
 use crate::intercept::Memory;
 
 /// How long accepting pauses after it failed for want of descriptors or memory.
@@ -43,6 +44,8 @@ pub struct Shared {
     pub guard: Guard,
     /// What is remembered over reloads.
     pub memory: Memory,
+    /// Who has which address, besides what the policy says.
+    pub addresses: Addresses,
     /// Where records go.
     pub access: AccessLog,
     /// Mark on packets to origins; 0: none.

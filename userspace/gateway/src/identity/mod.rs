@@ -4,7 +4,11 @@
 //! from elsewhere: from credentials that a client showed, or from whoever watches over who has which
 //! address. It goes before what the policy says of the address.
 
+pub mod addresses;
 pub mod authenticate;
+pub mod kept;
+pub mod negotiate;
+pub mod whois;
 
 use std::sync::Arc;
 

@@ -115,8 +115,8 @@ fn what_a_rule_cannot_know_is_told() {
             vec![
                 reach(hang),
                 forces.into(),
-                "\"alice\" is known only once somebody authenticates: no [[user]] gives them an \
-                 address"
+                "\"alice\" is known only once somebody authenticates, or is told by `sluice identity`: no \
+                 [[user]] gives them an address"
                     .into(),
             ],
         ),
@@ -332,6 +332,8 @@ fn what_is_empty_unused_or_doubled_is_told() {
     );
     assert_eq!(
         warn::notes(&config),
-        ["\"carol\" is known only once somebody authenticates: no [[user]] gives them an address"]
+        [
+            "\"carol\" is known only once somebody authenticates, or is told by `sluice identity`: no [[user]] gives them an address"
+        ]
     );
 }

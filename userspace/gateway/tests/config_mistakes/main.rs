@@ -105,6 +105,43 @@ fn what_the_guard_is_told_is_checked() {
 }
 
 #[test]
+fn how_long_addresses_stand_for_somebody_is_checked() {
+    for (text, mistake) in [
+        (
+            "[identity]\nttl = \"0s\"\n",
+            "4:7: `ttl` in [identity]: \"0s\": expected more than \"0s\"",
+        ),
+        (
+            "[identity]\nttl = 8\n",
+            "4:7: `ttl` in [identity]: expected a text in quotes, found the number 8",
+        ),
+        (
+            "[identity]\nttl = \"400d\"\n",
+            "4:7: `ttl` in [identity]: \"400d\": a duration of more than 366 days: write a shorter one",
+        ),
+        (
+            "[identity]\nlimit = 0\n",
+            "4:9: `limit` in [identity]: expected a number from 1 to 1048576",
+        ),
+        (
+            "[identity]\nlimit = 1048577\n",
+            "4:9: `limit` in [identity]: expected a number from 1 to 1048576",
+        ),
+        (
+            "[identity]\nproxy_stands_for_address = true\n",
+            "4:28: `proxy_stands_for_address` in [identity]: expected a text in quotes, found true",
+        ),
+        (
+            "[identity]\nproxy_stand_for_address = \"1h\"\n",
+            "4:1: unknown key `proxy_stand_for_address` in [identity]: did you mean \
+             `proxy_stands_for_address`?",
+        ),
+    ] {
+        assert_mistake(text, mistake);
+    }
+}
+
+#[test]
 fn how_origins_and_clients_are_met_is_checked() {
     for (text, mistake) in [
         (

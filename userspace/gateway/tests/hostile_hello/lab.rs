@@ -186,6 +186,7 @@ where
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(5143),
         memory: Memory::new().unwrap(),
+        addresses: Default::default(),
         access: AccessLog::new(vec![Box::new(kept.clone())]),
         mark: 0,
         capacity: 100,

@@ -486,6 +486,7 @@ fn share(config: &Config, kept: &Kept) -> Arc<Shared> {
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(1),
         memory: Memory::new().unwrap(),
+        addresses: Default::default(),
         access: AccessLog::with(&config.log, vec![Box::new(kept.clone())]),
         mark: 0,
         capacity: 1000,

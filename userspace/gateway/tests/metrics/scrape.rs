@@ -36,6 +36,7 @@ pub(crate) fn sources(rules: usize, workers: usize) -> Sources {
         limits: Arc::new(Limits::default()),
         guard: Guard::new(1),
         memory: Memory::new().unwrap(),
+        addresses: Default::default(),
         access: AccessLog::new(Vec::new()),
         mark: 0,
         capacity: 100,
@@ -135,7 +136,7 @@ fn is_allowed(label: &str, value: &str, rules: &[String]) -> bool {
         "state" => ["failing", "kept", "lent", "ok", "stalled"].contains(&value),
         "sink" => ["stdout", "stderr", "writer"].contains(&value),
         "provider" => value == "Company directory",
-        "of" | "result" | "limit" | "outcome" | "ca" => {
+        "of" | "result" | "limit" | "outcome" | "source" | "ca" => {
             let word = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
             value.bytes().all(word)
         }

@@ -116,7 +116,7 @@ pub(super) fn unknown_users(set: &RuleSet) -> Option<String> {
         _ => "are",
     };
     Some(format!(
-        "{} {verb} known only once somebody authenticates: no [[user]] gives them an address",
+        "{} {verb} known only once somebody authenticates, or is told by `sluice identity`: no [[user]] gives them an address",
         quoted(&unknown)
     ))
 }

@@ -235,6 +235,11 @@ metrics! {
     Authentications = "sluice_authentications_total" Counter None ["provider", "outcome"] Experimental
         "Credentials that clients showed to proxy listeners, by the provider that judged them and what they came to.";
 
+    IdentityAddresses = "sluice_identity_addresses" Gauge None ["source"] Stable
+        "Addresses that stand for a user, by how that came to be believed.";
+    IdentityDisplaced = "sluice_identity_displaced_total" Counter None [] Stable
+        "Addresses that stood for a user no longer, or were not learned, for want of room.";
+
     RecordsLost = "sluice_access_records_lost_total" Counter None [] Stable
         "Access records that could not be written.";
     RecordsWritten = "sluice_access_records_written_total" Counter None ["sink"] Stable

@@ -21,6 +21,7 @@ fn worker() -> Rc<Worker> {
         limits: Arc::new(FlowLimits::default()),
         guard: Guard::allowing_loopback(1),
         memory: Memory::new().unwrap(),
+        addresses: Default::default(),
         access: AccessLog::new(Vec::new()),
         mark: 0,
         capacity: 10,

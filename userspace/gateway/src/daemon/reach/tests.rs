@@ -43,6 +43,7 @@ fn worker() -> Worker {
         limits: Arc::new(Limits::default()),
         guard: Guard::allowing_loopback(1),
         memory: Memory::new().unwrap(),
+        addresses: Default::default(),
         access: AccessLog::new(Vec::new()),
         mark: 0,
         capacity: 10,
