@@ -19,7 +19,7 @@ const USER: Keys = Keys {
 };
 
 pub(super) const IDENTITY: Keys = Keys {
-    known: &["files"],
+    known: &["files", "realm", "provider"],
     later: &[],
 };
 

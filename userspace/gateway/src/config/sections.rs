@@ -15,6 +15,7 @@ use super::{
     names::{Names, name},
     page, people,
     problem::Problems,
+    providers,
     read::{Item, Keys, Section},
     rules, schedules,
     sources::Files,
@@ -69,6 +70,7 @@ pub(super) fn config<'t>(
     let policy_section = section(&top, "policy", rules::POLICY, problems);
     let shadow = shadow(&policy_section, files, role);
     let identity = section(&top, "identity", people::IDENTITY, problems);
+    let providers = providers::settings(&identity, files);
     let mut names = Names::default();
     let set = RuleSet {
         defaults: rules::defaults(&policy_section),
@@ -107,6 +109,7 @@ pub(super) fn config<'t>(
         rules: set,
         policy,
         refused: Refused::Nothing,
+        identity: providers,
         shadow,
         sources: files.after.take(),
         ca,

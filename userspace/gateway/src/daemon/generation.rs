@@ -9,6 +9,7 @@ use sluice_policy::Policy;
 use sluice_splice::Options;
 
 use crate::config::{Config, SniTruth};
+use crate::identity::providers::Providers;
 use crate::intercept::Means;
 use crate::names::Names;
 use crate::page::Pages;
@@ -39,6 +40,8 @@ pub struct Generation {
     pub relay: Options,
     /// What flows are decrypted and origins probed with.
     pub means: Means,
+    /// Who is asked about credentials.
+    pub providers: Providers,
     /// What blocked and warned clients are shown.
     pub pages: Pages,
     /// How large the heads of requests may be.
@@ -60,15 +63,16 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// The candidate that is to be the shadow cannot be read, or has mistakes; the CA, roots or
-    /// revocation lists cannot be used.
+    /// The candidate that is to be the shadow cannot be read, or has mistakes; the CA, roots,
+    /// revocation lists or providers cannot be used.
     pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(None).context("the shadow policy")?;
-        Self::with(number, config, shadow, Means::new(config)?)
+        let providers = Providers::new(&config.identity)?;
+        Self::with(number, config, shadow, Means::new(config)?, providers)
     }
 
-    /// What a configuration says, as the generation after this one, with whose leaves, sessions and
-    /// probes it goes on where nothing changes about them.
+    /// What a configuration says, as the generation after this one, with whose leaves, sessions,
+    /// probes and providers it goes on where nothing changes about them.
     ///
     /// # Errors
     ///
@@ -77,7 +81,8 @@ impl Generation {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
         let means = self.means.next(config)?;
-        Self::with(self.number + 1, config, shadow, means)
+        let providers = self.providers.next(&config.identity)?;
+        Self::with(self.number + 1, config, shadow, means, providers)
     }
 
     fn with(
@@ -85,10 +90,12 @@ impl Generation {
         config: &Config,
         shadow: Option<Config>,
         means: Means,
+        providers: Providers,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             number,
             means,
+            providers,
             pages: Pages::new(config.page.clone()),
             requests: config.request,
             handshake_timeout: config.intercept.handshake_timeout,

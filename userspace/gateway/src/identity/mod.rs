@@ -4,7 +4,17 @@
 //! from elsewhere: from credentials that a client showed, or from whoever watches over who has which
 //! address. It goes before what the policy says of the address.
 
+pub mod attempts;
 pub mod authenticate;
+pub mod basic;
+mod cache;
+mod engine;
+pub mod hash;
+pub mod htpasswd;
+pub mod ldap;
+pub mod providers;
+pub mod secret;
+pub mod settings;
 
 use std::sync::Arc;
 
