@@ -232,14 +232,19 @@ fn transport(section: &Section<'_>) -> Transport {
     };
     let parts = item.parse(|text| {
         let uri: http::Uri = text.parse().map_err(|_| CURE)?;
-        let scheme = uri.scheme_str().filter(|one| ["ldap", "ldaps"].contains(one));
+        let scheme = uri
+            .scheme_str()
+            .filter(|one| ["ldap", "ldaps"].contains(one));
         let scheme = scheme.ok_or("expected \"ldap://\" or \"ldaps://\", and behind it a host")?;
         let authority = uri.authority().ok_or(CURE)?;
         let bare = !authority.as_str().contains('@')
             && matches!(uri.path(), "" | "/")
             && uri.query().is_none();
         if authority.host().is_empty() || !bare {
-            return Err("expected no more than a host and perhaps a port: the rest has keys of its own".into());
+            return Err(
+                "expected no more than a host and perhaps a port: the rest has keys of its own"
+                    .into(),
+            );
         }
         Ok((scheme == "ldaps", authority.host().starts_with('[')))
     });
@@ -267,7 +272,9 @@ fn transport(section: &Section<'_>) -> Transport {
         }
     };
     if transport != Transport::Plaintext && is_v6 {
-        item.note("a certificate is checked against a name: name the directory, not its IPv6 address");
+        item.note(
+            "a certificate is checked against a name: name the directory, not its IPv6 address",
+        );
     }
     if transport == Transport::Plaintext
         && let Some(ca) = section.get("ca")

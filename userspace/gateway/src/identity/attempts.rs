@@ -159,14 +159,9 @@ impl Attempts {
         if passed < until {
             return Err(until - passed);
         }
-        let address = state
-            .addresses
-            .get_or_insert_mut(place, Address::default);
+        let address = state.addresses.get_or_insert_mut(place, Address::default);
         let slowed = known.is_none() && address.wrong.count >= FREE;
-        let of_these = address
-            .open
-            .iter()
-            .position(|(one, _)| *one == credentials);
+        let of_these = address.open.iter().position(|(one, _)| *one == credentials);
         if let Some((_, requests)) = of_these.and_then(|place| address.open.get_mut(place)) {
             *requests += 1;
         } else if address.open.len() < if slowed { 1 } else { AT_ONCE } {

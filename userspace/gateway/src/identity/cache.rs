@@ -26,7 +26,7 @@ pub(super) struct Key([u8; 32]);
 
 /// What a provider says of credentials.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// They are of this user.
     Known(Arc<Identity>),
     /// They are wrong, or of nobody.

@@ -162,8 +162,22 @@ fn argon2(text: &str) -> Result<Hash, String> {
     if !ARGON2_IDS.contains(&hash.algorithm) {
         return Err(no_argon2(&"expected argon2id, argon2i or argon2d"));
     }
-    if hash.salt.is_none() || hash.hash.is_none() {
-        return Err(no_argon2(&"it has no salt or no output"));
+    if hash.hash.is_none() {
+        return Err(no_argon2(&"it has no output"));
+    }
+    if hash
+        .version
+        .is_some_and(|version| argon2::Version::try_from(version).is_err())
+    {
+        return Err(no_argon2(&"expected the version 16 or 19"));
+    }
+    let mut salt = [0; password_hash::Salt::MAX_LENGTH];
+    let salt = hash.salt.and_then(|text| text.decode_b64(&mut salt).ok());
+    if salt.is_none_or(|salt| salt.len() < argon2::MIN_SALT_LEN) {
+        return Err(no_argon2(&format_args!(
+            "expected a salt of {} bytes and more",
+            argon2::MIN_SALT_LEN
+        )));
     }
     let params = argon2::Params::try_from(&hash).map_err(|error| no_argon2(&error))?;
     if params.m_cost() > ARGON2_MEMORY || params.t_cost() > ARGON2_PASSES {

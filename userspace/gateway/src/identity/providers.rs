@@ -94,8 +94,11 @@ impl Providers {
                 (Some(before), _) if before.settings == *one => Arc::clone(before),
                 (_, Some(engine)) => {
                     let counters = before.map(|before| Arc::clone(&before.counters));
-                    let provider =
-                        Provider::new(one.clone(), Arc::clone(engine), counters.unwrap_or_default());
+                    let provider = Provider::new(
+                        one.clone(),
+                        Arc::clone(engine),
+                        counters.unwrap_or_default(),
+                    );
                     let place = || format!("[[identity.provider]] \"{}\"", one.name);
                     Arc::new(provider.with_context(place)?)
                 }

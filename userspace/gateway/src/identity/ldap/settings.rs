@@ -109,7 +109,11 @@ mod tests {
         let cases = [
             ("alice", "uid=alice,dc=x", "(uid=alice)"),
             ("a,dc=y", "uid=a\\2cdc\\3dy,dc=x", "(uid=a,dc=y)"),
-            ("*)(uid=*", "uid=*)(uid\\3d*,dc=x", "(uid=\\2a\\29\\28uid=\\2a)"),
+            (
+                "*)(uid=*",
+                "uid=*)(uid\\3d*,dc=x",
+                "(uid=\\2a\\29\\28uid=\\2a)",
+            ),
             (" #a\\ ", "uid=\\20#a\\5c\\20,dc=x", "(uid= #a\\5c )"),
             ("{dn}", "uid={dn},dc=x", "(uid={dn})"),
             ("{user}", "uid={user},dc=x", "(uid={user})"),
