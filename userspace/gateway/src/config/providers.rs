@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 use super::{
     names::{name, one_line},
@@ -172,18 +175,21 @@ fn ldap(section: &Section<'_>, files: &Files<'_>) -> Kind {
     let transport = transport(section);
     let roots = section.get("ca").and_then(|item| {
         let text = files.read(&item)?.text;
-        let blocks: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-        match blocks {
-            Ok(blocks) if !blocks.is_empty() => Some(text.into()),
-            Ok(_) => {
-                item.note("no certificate in the file: expected PEM");
-                None
-            }
-            Err(error) => {
-                item.note(format!("a block of the file is not PEM: {error}"));
-                None
+        let mut roots = RootCertStore::empty();
+        for (number, root) in (1..).zip(CertificateDer::pem_slice_iter(text.as_bytes())) {
+            let added = root
+                .map_err(|error| error.to_string())
+                .and_then(|root| roots.add(root).map_err(|error| error.to_string()));
+            if let Err(why) = added {
+                item.note(format!(
+                    "certificate {number} of the file is no root: {why}"
+                ));
             }
         }
+        if roots.is_empty() {
+            item.note("no certificate in the file: expected PEM");
+        }
+        Some(text.into())
     });
     let timeout = within(section, "timeout", Duration::from_secs(5), TIMEOUT);
     if timeout.is_zero()

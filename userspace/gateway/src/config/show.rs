@@ -1,6 +1,7 @@
 //! The effective policy, for people to read.
 
 mod condition;
+mod identity;
 mod policy;
 
 use std::fmt::{self, Display, Write};
@@ -220,6 +221,8 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     let file = page.template_file.as_ref();
     let template = file.map_or("built in".into(), |file| file.display().to_string());
     row(out, "template", template)?;
+
+    identity::write(&config.identity, out)?;
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin

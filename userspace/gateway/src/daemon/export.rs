@@ -1,5 +1,7 @@
 //! The metrics as Prometheus reads them.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +50,7 @@ impl Sources {
 pub fn text(sources: &Sources) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
     let mut page = Page::default();
     page.daemon(&sources.shared, &sources.reloads);
+    page.identity(&sources.shared.current.get().providers);
     page.flows(&sources.workers);
     page.pipes(&sources.workers);
     if let Some(steering) = &sources.steering {

@@ -181,6 +181,22 @@ fn groups_are_searched_or_read_and_loops_end() {
 
 #[test]
 #[ignore = "needs slapd: cargo xtask test"]
+fn half_of_the_groups_are_no_answer_and_cost_nobody_else() {
+    let slapd = Slapd::start();
+    let rest = format!("{SEARCH}{GROUPS}nested = true\n");
+    let lab = lab(&slapd, &Over::Tls, &rest);
+    let asks = lab.authenticator(&["corp"]);
+    for _ in 0..3 {
+        assert_eq!(log_in(&asks, "deep", "right"), Authenticated::Unavailable);
+        assert_eq!(lab.status("corp").state, State::Up);
+        known(&log_in(&asks, "alice", "right"));
+    }
+    // The password still counts.
+    assert_eq!(log_in(&asks, "deep", "wrong"), Authenticated::Refused);
+}
+
+#[test]
+#[ignore = "needs slapd: cargo xtask test"]
 fn one_connection_is_enough_for_everything() {
     let slapd = Slapd::start();
     let rest = format!("{SEARCH}{GROUPS}nested = true\npool = 1\ncache = \"0s\"\n");

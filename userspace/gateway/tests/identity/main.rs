@@ -1,6 +1,5 @@
 //! Who a client is, by the credentials that it shows: files, a real directory, and who asks them.
 #![expect(
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"

@@ -90,6 +90,23 @@ cn: bobs (all)
 member: uid=bob\\2c the (second),ou=people,dc=corp,dc=example
 ";
 
+/// The user "deep" is in groups that lie thirty deep inside each other.
+fn entries() -> String {
+    let mut text = format!(
+        "{ENTRIES}\ndn: uid=deep,ou=people,dc=corp,dc=example\nobjectClass: inetOrgPerson\nuid: deep\n\
+         cn: Deep\nsn: Deep\nuserPassword: right\n"
+    );
+    let mut member = "uid=deep,ou=people,dc=corp,dc=example".to_owned();
+    for depth in 0..30 {
+        let dn = format!("cn=deep{depth},ou=groups,dc=corp,dc=example");
+        let group =
+            format!("\ndn: {dn}\nobjectClass: groupOfNames\ncn: deep{depth}\nmember: {member}\n");
+        text.push_str(&group);
+        member = dn;
+    }
+    text
+}
+
 /// A directory; it is ended, by its id, when this goes.
 pub(crate) struct Slapd {
     folder: tempfile::TempDir,
@@ -106,7 +123,7 @@ impl Slapd {
         let folder = tempfile::tempdir().unwrap();
         let authority = certificates(folder.path());
         fs::create_dir(folder.path().join("data")).unwrap();
-        fs::write(folder.path().join("entries.ldif"), ENTRIES).unwrap();
+        fs::write(folder.path().join("entries.ldif"), entries()).unwrap();
         let mut slapd = Self {
             folder,
             process: None,

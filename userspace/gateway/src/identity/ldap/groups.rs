@@ -33,13 +33,18 @@ impl Try<'_> {
                         continue;
                     }
                     if seen.len() > GROUPS {
-                        return Err(Failure::Unusable(format!(
+                        return Err(Failure::User(format!(
                             "the user \"{}\" is in more than {GROUPS} groups: make `group_filter` \
                              narrower",
                             entry.user
                         )));
                     }
-                    names.extend(values(&group, &settings.name).first().cloned());
+                    // Rules can name no other.
+                    let name = values(&group, &settings.name).first();
+                    names.extend(
+                        name.filter(|name| !name.chars().any(char::is_control))
+                            .cloned(),
+                    );
                     let member_of = values(&group, MEMBER_OF).to_vec();
                     next.push((group.dn, member_of));
                 }
@@ -48,7 +53,7 @@ impl Try<'_> {
                 break;
             }
             if depth >= DEPTH {
-                return Err(Failure::Unusable(format!(
+                return Err(Failure::User(format!(
                     "the groups of \"{}\" lie more than {DEPTH} deep inside each other",
                     entry.user
                 )));

@@ -11,6 +11,7 @@ mod pool;
 mod settings;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -35,6 +36,8 @@ mod code {
     pub(super) const SUCCESS: u32 = 0;
     pub(super) const SIZE_LIMIT: u32 = 4;
     pub(super) const NO_SUCH_OBJECT: u32 = 32;
+    /// operationsError, busy, unavailable.
+    pub(super) const AWAY: [u32; 3] = [1, 51, 52];
     /// What a directory says to whoever has not the right password, or an account that is closed:
     /// constraintViolation, noSuchObject, invalidDNSyntax, inappropriateAuthentication,
     /// invalidCredentials, insufficientAccessRights, unwillingToPerform.
@@ -56,9 +59,12 @@ enum Failure {
     /// The connection was not to be had, or broke.
     #[error("{0}")]
     Connection(LdapError),
-    /// It answered what cannot be used.
+    /// It answered what cannot be used, whoever is asked about.
     #[error("{0}")]
     Unusable(String),
+    /// What it says of this one user cannot be used.
+    #[error("{0}")]
+    User(String),
 }
 
 impl From<LdapError> for Failure {
@@ -72,8 +78,18 @@ impl From<LdapError> for Failure {
     }
 }
 
+/// How far a question has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// There is a connection, or one is being opened.
+    asked: AtomicBool,
+    /// Something was answered.
+    heard: AtomicBool,
+}
+
 /// One try at one user.
 struct Try<'a> {
+    progress: &'a Progress,
     directory: &'a Directory,
     user: &'a str,
     password: &'a Secret,
@@ -109,7 +125,7 @@ impl Directory {
         self.circuit.health()
     }
 
-    /// Whether anybody may ask; while the directory is down only one now and then.
+    /// Asks about a user; while the directory is down only one does now and then.
     pub(super) async fn ask(&self, user: &str, password: &Secret) -> Answer {
         if password.reveal().is_empty() || user.is_empty() {
             return Answer::Wrong;
@@ -118,21 +134,42 @@ impl Directory {
             return Answer::Unavailable;
         }
         let timeout = self.settings.timeout;
-        let asked = tokio::time::timeout(timeout, self.find_out(user, password)).await;
-        let why = match asked {
+        let progress = Progress::default();
+        let asked = self.find_out(user, password, &progress);
+        let why = match tokio::time::timeout(timeout, asked).await {
             Ok(Ok(found)) => {
                 self.circuit.answered(&self.name);
                 return found.map_or(Answer::Wrong, |identity| Answer::Known(Arc::new(identity)));
             }
+            Ok(Err(Failure::User(why))) => {
+                self.circuit.answered(&self.name);
+                tracing::warn!(provider = &*self.name, why, "a user cannot be recognised");
+                return Answer::Unavailable;
+            }
             Ok(Err(failure)) => failure.to_string(),
-            Err(_) => format!("no answer within {}", show_duration(timeout)),
+            Err(_) => {
+                let why = format!("no answer within {}", show_duration(timeout));
+                // One user of many groups, or a queue, is no reason to turn everybody away.
+                if progress.heard.load(Ordering::Relaxed) || !progress.asked.load(Ordering::Relaxed)
+                {
+                    tracing::debug!(provider = &*self.name, user, why, "a user took too long");
+                    return Answer::Unavailable;
+                }
+                why
+            }
         };
         self.circuit.failed(&self.name, why, Instant::now());
         Answer::Unavailable
     }
 
-    async fn find_out(&self, user: &str, password: &Secret) -> Result<Option<Identity>, Failure> {
+    async fn find_out(
+        &self,
+        user: &str,
+        password: &Secret,
+        progress: &Progress,
+    ) -> Result<Option<Identity>, Failure> {
         let mut one = Try {
+            progress,
             directory: self,
             user,
             password,
@@ -199,7 +236,10 @@ impl Try<'_> {
     }
 
     async fn take(&mut self, as_account: bool) -> Result<Lent, Failure> {
-        let lent = self.directory.pool.take(as_account, self.fresh).await?;
+        let pool = &self.directory.pool;
+        let place = pool.place().await?;
+        self.progress.asked.store(true, Ordering::Relaxed);
+        let lent = pool.take(place, as_account, self.fresh).await?;
         self.used |= lent.is_used;
         // The others were opened in this try.
         self.fresh = false;
@@ -208,10 +248,10 @@ impl Try<'_> {
 
     /// A connection that is bound as the account that looks for users.
     async fn account(&mut self, (dn, password): (&str, &str)) -> Result<Lent, Failure> {
-        let time = self.directory.settings.timeout;
         let mut lent = self.take(true).await?;
         if !lent.is_account() {
-            let result = lent.bind(dn, password, true, time).await?;
+            let result = lent.bind(dn, password, true).await?;
+            self.progress.heard.store(true, Ordering::Relaxed);
             if result.rc != code::SUCCESS {
                 return Err(Failure::Unusable(format!(
                     "the account \"{dn}\" cannot bind: {}",
@@ -224,10 +264,10 @@ impl Try<'_> {
 
     /// A connection that is bound as the user; `None` where the password is wrong.
     async fn bind(&mut self, dn: &str) -> Result<Option<Lent>, Failure> {
-        let time = self.directory.settings.timeout;
         let mut lent = self.take(false).await?;
         let password = self.password.reveal();
-        let result = lent.bind(dn, password, false, time).await?;
+        let result = lent.bind(dn, password, false).await?;
+        self.progress.heard.store(true, Ordering::Relaxed);
         if result.rc == code::SUCCESS {
             return Ok(Some(lent));
         }
@@ -236,10 +276,12 @@ impl Try<'_> {
             lent.give_back();
             return Ok(None);
         }
-        Err(Failure::Unusable(format!(
-            "a bind was answered with {}",
-            told(&result)
-        )))
+        let why = format!("a bind was answered with {}", told(&result));
+        Err(if code::AWAY.contains(&result.rc) {
+            Failure::Unusable(why)
+        } else {
+            Failure::User(why)
+        })
     }
 
     /// Reads the entry of a user who is bound.
@@ -248,7 +290,7 @@ impl Try<'_> {
             .search(lent, dn, Scope::Base, "(objectClass=*)", 1)
             .await?;
         let Some(found) = found.into_iter().next() else {
-            return Err(Failure::Unusable(format!(
+            return Err(Failure::User(format!(
                 "the entry \"{dn}\" may not be read by its own user: let it be, or have an account \
                  look for it by `bind = \"search\"`"
             )));
@@ -288,7 +330,7 @@ impl Try<'_> {
             length.contains(&name.len()) && !name.chars().any(char::is_control)
         };
         let user = name.filter(fits).ok_or_else(|| {
-            Failure::Unusable(format!(
+            Failure::User(format!(
                 "the entry \"{}\" has no `{attribute}` that can be a name: choose another \
                  `user_attribute`",
                 found.dn
@@ -316,9 +358,9 @@ impl Try<'_> {
         let attributes = [&*settings.user_attribute, &settings.groups.name, MEMBER_OF];
         let ldap = lent
             .ldap()
-            .with_timeout(settings.timeout)
             .with_search_options(SearchOptions::new().sizelimit(limit));
         let SearchResult(entries, result) = ldap.search(base, scope, filter, attributes).await?;
+        self.progress.heard.store(true, Ordering::Relaxed);
         match result.rc {
             code::SUCCESS | code::SIZE_LIMIT => Ok(entries
                 .into_iter()

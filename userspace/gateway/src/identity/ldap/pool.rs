@@ -1,7 +1,7 @@
-//! Connections to a directory: a bounded number, opened where none is idle.
+//! Connections to a directory: a bounded number, opened where none is idle. Whoever waits here sets
+//! the time for it; a connection whose answer is not waited for is closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::Context;
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError};
@@ -18,7 +18,6 @@ pub(super) struct Pool {
     url: Box<str>,
     tls: Option<Arc<ClientConfig>>,
     start_tls: bool,
-    timeout: Duration,
     idle: Arc<Mutex<Vec<Line>>>,
     places: Arc<Semaphore>,
 }
@@ -56,18 +55,26 @@ impl Pool {
             url: settings.url.clone(),
             tls,
             start_tls: settings.transport == Transport::StartTls,
-            timeout: settings.timeout,
             idle: Arc::default(),
             places: Arc::new(Semaphore::new(settings.pool)),
         })
     }
 
-    /// A connection: an idle one, if possible one that is bound as wanted, or a new one.
-    pub(super) async fn take(&self, as_account: bool, fresh: bool) -> Result<Lent, LdapError> {
+    /// Waits until one more connection may be in use.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, LdapError> {
         let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| LdapError::Io {
+        place.map_err(|_| LdapError::Io {
             source: std::io::ErrorKind::BrokenPipe.into(),
-        })?;
+        })
+    }
+
+    /// A connection: an idle one, if possible one that is bound as wanted, or a new one.
+    pub(super) async fn take(
+        &self,
+        place: OwnedSemaphorePermit,
+        as_account: bool,
+        fresh: bool,
+    ) -> Result<Lent, LdapError> {
         let found = if fresh {
             // What was opened before the directory went away is of no more use.
             self.lock().clear();
@@ -99,9 +106,7 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Line, LdapError> {
-        let mut settings = LdapConnSettings::new()
-            .set_conn_timeout(self.timeout)
-            .set_starttls(self.start_tls);
+        let mut settings = LdapConnSettings::new().set_starttls(self.start_tls);
         if let Some(tls) = &self.tls {
             settings = settings.set_config(Arc::clone(tls));
         }
@@ -133,11 +138,9 @@ impl Lent {
         dn: &str,
         password: &str,
         as_account: bool,
-        time: Duration,
     ) -> Result<ldap3::LdapResult, LdapError> {
         self.line.as_account = false;
-        let ldap = self.line.ldap.with_timeout(time);
-        let result = ldap.simple_bind(dn, password).await?;
+        let result = self.line.ldap.simple_bind(dn, password).await?;
         self.line.as_account = as_account && result.rc == 0;
         Ok(result)
     }
