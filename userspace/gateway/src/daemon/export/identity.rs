@@ -89,3 +89,75 @@ fn histogram(counters: &Counters) -> Histogram {
     histogram.set_sample_sum(sum.as_secs_f64());
     histogram
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus::{Encoder, TextEncoder};
+
+    use super::*;
+    use crate::identity::htpasswd::Users;
+    use crate::identity::settings::{Htpasswd, Kind, Provider, Settings, Unavailable};
+
+    /// The lines of a page that are no comments.
+    fn lines(providers: &Providers) -> Vec<String> {
+        let mut page = Page::default();
+        page.identity(providers);
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&page.0, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_providers_said_is_exported() {
+        assert!(lines(&Providers::default()).is_empty());
+        let hash = "alice:$2b$04$abcdefghijklmnopqrstuuFmEfrkTQnczNzw475xE2VhDrK1uwJiC";
+        let files = Htpasswd {
+            file: "staff".into(),
+            groups: None,
+            users: Users::read(hash, &mut Vec::new(), 1),
+        };
+        let settings = Settings {
+            providers: vec![Provider {
+                name: "staff".into(),
+                kind: Kind::Htpasswd(Arc::new(files)),
+                cache: Duration::from_secs(60),
+                unavailable: Unavailable::Block,
+            }],
+            ..Settings::default()
+        };
+        let providers = Providers::new(&settings).unwrap();
+        let asks = providers.authenticator(&["staff"]).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        // Of alice: right twice, wrong, and what is none.
+        for shown in [
+            "YWxpY2U6cmlnaHQ=",
+            "YWxpY2U6cmlnaHQ=",
+            "YWxpY2U6d3Jvbmc=",
+            "!",
+        ] {
+            let value = format!("Basic {shown}").parse().unwrap();
+            let from = "192.0.2.7".parse().unwrap();
+            runtime.block_on(asks.authenticate(from, Some(&value)));
+        }
+        let lines = lines(&providers);
+        for expected in [
+            "sluice_authentications_total{provider=\"staff\",outcome=\"ok\"} 1",
+            "sluice_authentications_total{provider=\"staff\",outcome=\"cached\"} 1",
+            "sluice_authentications_total{provider=\"staff\",outcome=\"refused\"} 1",
+            "sluice_authentications_total{provider=\"staff\",outcome=\"unavailable\"} 0",
+            "sluice_credentials_unread_total{why=\"malformed\"} 1",
+            "sluice_credentials_unread_total{why=\"slowed\"} 0",
+            "sluice_provider_down{provider=\"staff\"} 0",
+            "sluice_provider_seconds_bucket{provider=\"staff\",le=\"+Inf\"} 2",
+            "sluice_provider_seconds_count{provider=\"staff\"} 2",
+        ] {
+            assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
+        }
+    }
+}
