@@ -115,6 +115,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "slapd",
+        package: "slapd",
+        needed_for: For::Test,
+    },
+    Program {
         name: "haproxy",
         package: "haproxy",
         needed_for: For::Bench,

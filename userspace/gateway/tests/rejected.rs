@@ -72,7 +72,6 @@ impl Daemon {
             workers: Vec::new(),
             steering: None,
             reloads: Arc::default(),
-            further: Vec::new(),
         };
         let sockets = admin::open(&listen).unwrap();
         let (until, ended) = oneshot::channel();

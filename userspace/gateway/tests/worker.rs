@@ -228,7 +228,6 @@ fn questions_are_answered() {
         workers: vec![Arc::clone(&running.metrics)],
         steering: None,
         reloads: Arc::new(reloads),
-        further: Vec::new(),
     };
     let (until, ended) = oneshot::channel();
     let answering = std::thread::spawn(move || admin::serve(sockets, sources, ended));

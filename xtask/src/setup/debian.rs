@@ -1,8 +1,8 @@
 //! What Debian's packages bring.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path, process::Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::repo;
 
@@ -24,6 +24,12 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     }
     println!("setup: installing Debian packages: {list}");
     update()?;
+    for (_, answer) in SILENT
+        .iter()
+        .filter(|(package, _)| packages.contains(package))
+    {
+        answer_before(answer)?;
+    }
     let mut apt = repo::command("apt-get");
     apt.env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
@@ -47,6 +53,24 @@ pub(super) fn has_libclang() -> bool {
             .filter_map(|file| file.file_name().into_string().ok())
             .any(|name| name.starts_with("libclang") && name.contains(".so"))
     })
+}
+
+/// Packages that ask questions when they are installed, and the answers by which they make no
+/// configuration, so that no server of theirs starts.
+const SILENT: [(&str, &str); 1] = [("slapd", "slapd slapd/no_configuration boolean true")];
+
+/// Gives debconf an answer before it asks.
+fn answer_before(answer: &str) -> Result<()> {
+    let mut debconf = repo::command("debconf-set-selections")
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("debconf-set-selections")?;
+    let mut input = debconf.stdin.take().context("debconf takes no answers")?;
+    writeln!(input, "{answer}").context("debconf takes no answers")?;
+    drop(input);
+    let status = debconf.wait()?;
+    ensure!(status.success(), "debconf takes no answers: {status}");
+    Ok(())
 }
 
 /// Packages of which one program alone is wanted: installing them would start a server on the

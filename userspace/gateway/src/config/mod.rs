@@ -25,6 +25,7 @@ mod page;
 mod pattern;
 mod people;
 mod problem;
+mod providers;
 mod read;
 mod rules;
 mod schedules;
@@ -93,6 +94,8 @@ pub struct Config {
     pub policy: Policy,
     /// Who refuses what the rules refuse by addresses and port alone.
     pub refused: Refused,
+    /// Who can be asked about credentials.
+    pub identity: crate::identity::settings::Settings,
     /// The candidate that decisions are compared with, a whole configuration file; see
     /// [`Config::load_shadow`].
     pub shadow: Option<PathBuf>,

@@ -24,7 +24,14 @@ const USER: Keys = Keys {
 };
 
 pub(super) const IDENTITY: Keys = Keys {
-    known: &["files", "ttl", "limit", "proxy_stands_for_address"],
+    known: &[
+        "files",
+        "ttl",
+        "limit",
+        "proxy_stands_for_address",
+        "realm",
+        "provider",
+    ],
     later: &[],
 };
 

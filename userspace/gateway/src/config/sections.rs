@@ -18,6 +18,7 @@ use super::{
     names::{Names, name},
     page, people,
     problem::Problems,
+    providers,
     read::{Item, Keys, Section},
     rules, schedules,
     sources::Files,
@@ -75,6 +76,7 @@ pub(super) fn config<'t>(
     let shadow = shadow(&policy_section, files, role);
     let identity = section(&top, "identity", people::IDENTITY, problems);
     let addresses = people::addresses(&identity);
+    let providers = providers::settings(&identity, files);
     let mut names = Names::default();
     let set = RuleSet {
         defaults: rules::defaults(&policy_section),
@@ -115,6 +117,7 @@ pub(super) fn config<'t>(
         rules: set,
         policy,
         refused: Refused::Nothing,
+        identity: providers,
         shadow,
         sources: files.after.take(),
         ca,

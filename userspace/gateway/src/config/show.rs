@@ -1,12 +1,10 @@
 //! The effective policy, for people to read.
 
 mod condition;
+mod identity;
 mod policy;
 
-use std::{
-    fmt::{self, Display, Write},
-    time::Duration,
-};
+use std::fmt::{self, Display, Write};
 
 use sluice_mint::PassphraseSource;
 
@@ -230,15 +228,7 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     let template = file.map_or("built in".into(), |file| file.display().to_string());
     row(out, "template", template)?;
 
-    let addresses = config.addresses;
-    writeln!(out, "\nidentity:")?;
-    row(out, "ttl", show_duration(addresses.ttl))?;
-    row(out, "limit", addresses.limit)?;
-    let stands = match addresses.proxy_stands_for_address {
-        Duration::ZERO => "no".into(),
-        time => format!("for {}", show_duration(time)),
-    };
-    row(out, "proxy_stands_for_address", stands)?;
+    identity::write(config, out)?;
 
     writeln!(out, "\nadmin:")?;
     let listen: Vec<_> = admin

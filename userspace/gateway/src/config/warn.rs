@@ -14,6 +14,10 @@ use super::{
     Addresses, Config, Log, Midstream, OnFailure, Sink, Users, WhenFull, protocol_name,
     show::abbreviated,
 };
+use crate::identity::{
+    ldap::Transport,
+    settings::{Kind, Provider, Unavailable},
+};
 
 /// Everything that leaves or enters without being judged by the rules.
 #[must_use]
@@ -135,6 +139,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
+    found.extend(config.identity.providers.iter().flat_map(provider));
     if steered.is_empty() && config.steer.ports.http.is_empty() {
         found.push("no port is steered: no flow reaches the rules".into());
     }
@@ -160,6 +165,35 @@ fn of_records(log: &Log) -> Vec<String> {
                  syslog:tcp://"
             )
         }));
+    }
+    found
+}
+
+/// What of a provider is perhaps not meant.
+fn provider(provider: &Provider) -> Vec<String> {
+    let name = &provider.name;
+    let mut found = Vec::new();
+    match &provider.kind {
+        Kind::Htpasswd(files) if files.users.is_empty() => {
+            found.push(format!(
+                "provider \"{name}\": its file holds no user, so that nobody can log in"
+            ));
+        }
+        Kind::Htpasswd(_) => {}
+        Kind::Ldap(directory) => {
+            if directory.transport == Transport::Plaintext {
+                found.push(format!(
+                    "provider \"{name}\": `danger_plaintext` sends passwords to the directory in the \
+                     clear"
+                ));
+            }
+            if provider.unavailable == Unavailable::Anonymous {
+                found.push(format!(
+                    "provider \"{name}\": while the directory is down nobody is known, and rules \
+                     that block users or groups do not hold"
+                ));
+            }
+        }
     }
     found
 }

@@ -4,11 +4,11 @@
 //! counters of their own, and nothing here takes a lock that a flow could wait for.
 
 mod flows;
+mod identity;
 mod page;
 mod process;
 pub mod table;
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,20 +20,12 @@ use table::Id;
 
 use super::generation::Generation;
 use super::metrics::WorkerMetrics;
-use super::metrics::authentications::Authentications;
 use super::records::{SinkStatus, State};
 use super::worker::Shared;
 
 /// How old the fill of the maps may be that is told: walking full ones takes some hundred
 /// milliseconds of the answering thread.
 const FILL_AGE: Duration = Duration::from_secs(10);
-
-/// Something else that has metrics. It is asked at every scrape, on the thread that answers, and
-/// must not take a lock that a flow waits for. Its metrics are rows of [`table::METRICS`].
-pub trait Source: fmt::Debug + Send + Sync {
-    /// Adds its samples.
-    fn collect(&self, page: &mut Page);
-}
 
 /// What became of reloads.
 #[derive(Debug)]
@@ -83,8 +75,6 @@ pub struct Sources {
     pub steering: Option<Steering>,
     /// What became of reloads.
     pub reloads: Arc<Reloads>,
-    /// Whatever else has metrics, such as providers of identity and sinks of records.
-    pub further: Vec<Arc<dyn Source>>,
 }
 
 impl Sources {
@@ -133,21 +123,18 @@ impl Exporter {
             workers,
             steering,
             reloads,
-            further,
         } = &self.sources;
         let mut page = Page::default();
         let generation = self.generation();
         daemon(&mut page, shared, workers, reloads);
         flows::collect(&mut page, workers, &generation);
         flows::means(&mut page, shared, &generation);
+        identity::collect(&mut page, &generation.providers);
         if let Some(steering) = steering {
             kernel(&mut page, &steering.counters()?, &steering.vitals()?);
             maps(&mut page, &self.fill(steering)?);
         }
         process::collect(&mut page);
-        for source in further {
-            source.collect(&mut page);
-        }
         Ok(page.write(format)?)
     }
 
@@ -253,19 +240,6 @@ fn maps(page: &mut Page, fill: &[MapFill]) {
     for map in fill {
         page.count(Id::MapEntries, [map.name.into()], map.entries);
         page.count(Id::MapLimit, [map.name.into()], map.max_entries);
-    }
-}
-
-impl Source for Authentications {
-    fn collect(&self, page: &mut Page) {
-        for (provider, outcome, count) in self.read() {
-            let provider = Label::Name(Arc::clone(provider));
-            page.count(
-                Id::Authentications,
-                [provider, outcome.name().into()],
-                count,
-            );
-        }
     }
 }
 

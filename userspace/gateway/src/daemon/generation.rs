@@ -10,7 +10,7 @@ use sluice_splice::Options;
 
 use super::metrics::rules::RuleHits;
 use crate::config::{Config, SniTruth};
-use crate::identity::addresses::Settings;
+use crate::identity::{addresses::Settings, providers::Providers};
 use crate::intercept::Means;
 use crate::names::Names;
 use crate::page::Pages;
@@ -45,6 +45,8 @@ pub struct Generation {
     pub relay: Options,
     /// What flows are decrypted and origins probed with.
     pub means: Means,
+    /// Who is asked about credentials.
+    pub providers: Providers,
     /// What blocked and warned clients are shown.
     pub pages: Pages,
     /// How large the heads of requests may be.
@@ -68,15 +70,17 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// The candidate that is to be the shadow cannot be read, or has mistakes; the CA, roots or
-    /// revocation lists cannot be used.
+    /// The candidate that is to be the shadow cannot be read, or has mistakes; the CA, roots,
+    /// revocation lists or providers cannot be used.
     pub fn new(number: u64, config: &Config) -> anyhow::Result<Self> {
         let shadow = config.load_shadow(None).context("the shadow policy")?;
-        Self::with(number, config, shadow, Means::new(config)?, None)
+        let providers = Providers::new(&config.identity)?;
+        let means = Means::new(config)?;
+        Self::with(number, config, shadow, (means, providers), None)
     }
 
-    /// What a configuration says, as the generation after this one, with whose leaves, sessions and
-    /// probes it goes on where nothing changes about them.
+    /// What a configuration says, as the generation after this one, with whose leaves, sessions,
+    /// probes and providers it goes on where nothing changes about them.
     ///
     /// # Errors
     ///
@@ -85,14 +89,21 @@ impl Generation {
         let shadow = config.load_shadow(self.shadow.as_ref());
         let shadow = shadow.context("the shadow policy")?;
         let means = self.means.next(config)?;
-        Self::with(self.number + 1, config, shadow, means, Some(self))
+        let providers = self.providers.next(&config.identity)?;
+        Self::with(
+            self.number + 1,
+            config,
+            shadow,
+            (means, providers),
+            Some(self),
+        )
     }
 
     fn with(
         number: u64,
         config: &Config,
         shadow: Option<Config>,
-        means: Means,
+        (means, providers): (Means, Providers),
         before: Option<&Self>,
     ) -> anyhow::Result<Self> {
         let names = before.and_then(Self::names);
@@ -102,6 +113,7 @@ impl Generation {
         Ok(Self {
             number,
             means,
+            providers,
             pages: Pages::new(config.page.clone()),
             requests: config.request,
             handshake_timeout: config.intercept.handshake_timeout,

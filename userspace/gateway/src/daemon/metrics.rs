@@ -1,6 +1,5 @@
 //! What the daemon counts and measures.
 
-pub mod authentications;
 mod counts;
 pub mod latency;
 pub mod rules;

@@ -82,7 +82,6 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         workers: metrics.clone(),
         steering: Some(steering.clone()),
         reloads: Arc::default(),
-        further: Vec::new(),
     };
     let questions = Questions::answer(questions, &sources)?;
 

@@ -2,15 +2,27 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
 use super::Identity;
+use super::attempts::Attempts;
+use super::basic::{self, Login, Shown};
+use super::cache::Answer;
+use super::providers::{Provider, Totals};
+use super::settings::Unavailable;
 
 /// Finds out who the clients of a proxy listener are, from the credentials that they show.
 #[derive(Debug, Default)]
-pub struct Authenticator {}
+pub struct Authenticator {
+    /// Who is asked about user name and password, in this order.
+    passwords: Vec<Arc<Provider>>,
+    challenges: Vec<HeaderValue>,
+    attempts: Arc<Attempts>,
+    totals: Arc<Totals>,
+}
 
 /// What credentials came to.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,26 +42,93 @@ pub enum Authenticated {
 }
 
 impl Authenticator {
+    /// Asks these providers about user names and passwords.
+    pub(super) fn new(
+        realm: &str,
+        passwords: Vec<Arc<Provider>>,
+        attempts: Arc<Attempts>,
+        totals: Arc<Totals>,
+    ) -> Self {
+        let basic = basic::challenge(realm).filter(|_| !passwords.is_empty());
+        Self {
+            passwords,
+            challenges: basic.into_iter().collect(),
+            attempts,
+            totals,
+        }
+    }
+
     /// Whether anybody can be asked; otherwise clients are not.
     #[must_use]
     pub const fn asks(&self) -> bool {
-        false
+        !self.challenges.is_empty()
     }
 
     /// The values of `Proxy-Authenticate` that ask for credentials, the strongest scheme first
     /// (RFC 9110 section 11.7.1).
     #[must_use]
-    pub const fn challenges(&self) -> Vec<HeaderValue> {
-        Vec::new()
+    pub fn challenges(&self) -> Vec<HeaderValue> {
+        self.challenges.clone()
     }
 
-    /// Says what the `Proxy-Authorization` of a request comes to.
+    /// Says what the `Proxy-Authorization` of a request comes to. It takes as long as the slowest
+    /// provider may, and may be dropped at any time.
     pub async fn authenticate(
         &self,
         from: IpAddr,
         credentials: Option<&HeaderValue>,
     ) -> Authenticated {
-        let _ = (from, credentials);
-        Authenticated::Absent
+        let Some(value) = credentials.filter(|_| self.asks()) else {
+            return Authenticated::Absent;
+        };
+        match basic::read(value) {
+            Shown::Basic(login) => self.log_in(from, &login).await,
+            Shown::Malformed => {
+                self.totals.malformed.fetch_add(1, Ordering::Relaxed);
+                Authenticated::Refused
+            }
+            Shown::Other => Authenticated::Absent,
+        }
+    }
+
+    async fn log_in(&self, from: IpAddr, login: &Login) -> Authenticated {
+        let Login { user, password } = login;
+        let begun = self
+            .attempts
+            .begin(from, user, password.reveal(), Instant::now());
+        let attempt = match begun {
+            Ok(attempt) => attempt,
+            Err(wait) => {
+                self.totals.slowed.fetch_add(1, Ordering::Relaxed);
+                return Authenticated::Slowed(wait);
+            }
+        };
+        // Behind the wait: a guess that is right is known faster than one that is wrong.
+        let mut all = self.passwords.iter();
+        if let Some(known) = all.find_map(|provider| provider.remembered(user, password)) {
+            attempt.right();
+            return Authenticated::Known(known);
+        }
+        let mut missing = None;
+        for provider in &self.passwords {
+            match provider.ask(user, password).await {
+                Answer::Known(identity) => {
+                    attempt.right();
+                    return Authenticated::Known(identity);
+                }
+                Answer::Wrong => {}
+                // What any of them blocks for is blocked.
+                Answer::Unavailable => match provider.unavailable() {
+                    Unavailable::Block => missing = Some(Authenticated::Unavailable),
+                    Unavailable::Anonymous => {
+                        missing.get_or_insert(Authenticated::Absent);
+                    }
+                },
+            }
+        }
+        missing.unwrap_or_else(|| {
+            attempt.wrong(Instant::now());
+            Authenticated::Refused
+        })
     }
 }

@@ -5,9 +5,19 @@
 //! address. It goes before what the policy says of the address.
 
 pub mod addresses;
+pub mod attempts;
 pub mod authenticate;
+pub mod basic;
+mod cache;
+mod engine;
+pub mod hash;
+pub mod htpasswd;
 pub mod kept;
+pub mod ldap;
 pub mod negotiate;
+pub mod providers;
+pub mod secret;
+pub mod settings;
 pub mod whois;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 )]
 
 mod doubts;
+mod providers;
 mod rules;
 
 use std::{path::Path, time::Duration};

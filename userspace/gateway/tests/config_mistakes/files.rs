@@ -7,7 +7,7 @@ use sluice_gateway::config::Config;
 use super::LAN;
 
 /// The messages of a configuration among some files, without the name of the directory.
-fn mistakes(rest: &str, files: &[(&str, &[u8])]) -> Vec<String> {
+pub(super) fn mistakes(rest: &str, files: &[(&str, &[u8])]) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     for (name, content) in files {
         fs::write(directory.path().join(name), content).unwrap();

@@ -7,6 +7,7 @@
 mod conditions;
 mod files;
 mod names;
+mod providers;
 
 use std::path::Path;
 

@@ -91,7 +91,6 @@ impl Daemon {
             workers: Vec::new(),
             steering: None,
             reloads: Arc::default(),
-            further: Vec::new(),
         };
         let listen = [
             AdminListener::Tcp("127.0.0.1:0".parse().unwrap()),

@@ -232,8 +232,14 @@ metrics! {
         "Probes that are under way.";
     ProbesKnown = "sluice_probe_cache_entries" Gauge None [] Stable
         "Outcomes of probes that are remembered.";
-    Authentications = "sluice_authentications_total" Counter None ["provider", "outcome"] Experimental
-        "Credentials that clients showed to proxy listeners, by the provider that judged them and what they came to.";
+    Authentications = "sluice_authentications_total" Counter None ["provider", "outcome"] Stable
+        "Credentials that clients showed to proxy listeners, by the provider that was asked about them and what it said.";
+    CredentialsUnread = "sluice_credentials_unread_total" Counter None ["why"] Stable
+        "Credentials that no provider was asked about.";
+    ProviderDown = "sluice_provider_down" Gauge None ["provider"] Stable
+        "1 where a provider does not answer.";
+    ProviderTime = "sluice_provider_seconds" Histogram Seconds ["provider"] Stable
+        "Time that a provider took to answer.";
 
     IdentityAddresses = "sluice_identity_addresses" Gauge None ["source"] Stable
         "Addresses that stand for a user, by how that came to be believed.";
