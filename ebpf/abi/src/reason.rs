@@ -225,6 +225,8 @@ reasons! {
     UnresolvedName = 110, "unresolved-name";
     /// The client was shown what is wrong with the origin's certificate, and did not go on.
     CertificateInvalid = 111, "certificate-invalid";
+    /// The ClientHello that follows a HelloRetryRequest says something else than the first.
+    HelloRetryMismatch = 112, "hello-retry-mismatch";
 }
 
 impl Reason {

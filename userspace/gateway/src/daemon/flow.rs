@@ -12,7 +12,7 @@ use sluice_policy::{BlockKind, Decision, Fact, Outcome, RuleId, Stage};
 use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
 
-use super::answer::{self, ask};
+use super::answer::{self, Heard, ask};
 use super::block::block;
 use super::generation::Generation;
 use super::known::Known;
@@ -83,6 +83,8 @@ struct Asked {
     sent: usize,
     /// What it sent, of which the client has nothing yet.
     held: Bytes,
+    /// It asks for a second hello.
+    retry: bool,
 }
 
 /// A flow that is being served; tells of itself when it is dropped.
@@ -234,24 +236,10 @@ impl<'a> Flow<'a> {
             Ok(origin) => origin,
             Err(reason) => return Judgement::Over(reason),
         };
-        let limits = answer::Limits {
-            bytes: self.generation.hello_limit,
-            timeout: self.generation.hello_timeout,
-        };
-        let consumed = match &self.known.first {
-            Some(First::Hello(hello)) => hello.consumed,
-            _ => bytes.len(),
-        };
-        let hello = bytes.get(..consumed).unwrap_or(bytes);
         let mut held = BytesMut::new();
-        let began = Instant::now();
-        let heard = ask(client, &origin, hello, &mut held, &limits).await;
-        self.waited = began.elapsed();
-        let Some(heard) = heard else {
+        let Some(heard) = self.hear(client, &origin, bytes, &mut held).await else {
             return Judgement::Over(Reason::ClientReset);
         };
-        self.worker.metrics.server_hello.note(self.waited);
-        self.before.0 = heard.sent as u64;
         self.learn().answered = Some(heard.answered);
         let mut outcome = self.decide();
         if outcome == Err(Some(Stage::Certificate)) {
@@ -272,9 +260,37 @@ impl<'a> Flow<'a> {
                 origin,
                 sent: heard.sent,
                 held: held.freeze(),
+                retry: heard.retry,
             }))),
             judgement => judgement,
         }
+    }
+
+    /// Sends the hello that `bytes` begin with to the origin, and reads its answer into `held`;
+    /// `None` where the client has gone away.
+    async fn hear(
+        &mut self,
+        client: &TcpStream,
+        origin: &TcpStream,
+        bytes: &[u8],
+        held: &mut BytesMut,
+    ) -> Option<Heard> {
+        let limits = answer::Limits {
+            bytes: self.generation.hello_limit,
+            timeout: self.generation.hello_timeout,
+        };
+        let consumed = match &self.known.first {
+            Some(First::Hello(hello)) => hello.consumed,
+            _ => bytes.len(),
+        };
+        let hello = bytes.get(..consumed).unwrap_or(bytes);
+        let began = Instant::now();
+        let heard = ask(client, origin, hello, held, &limits).await;
+        self.waited = began.elapsed();
+        let heard = heard?;
+        self.worker.metrics.server_hello.note(self.waited);
+        self.before.0 = heard.sent as u64;
+        Some(heard)
     }
 
     /// What an outcome comes to.
@@ -388,7 +404,14 @@ impl<'a> Flow<'a> {
 
     /// Connects to the origin, unless it has been asked already, and relays; returns why it ended.
     async fn carry(&mut self, client: Leg, bytes: Bytes, asked: Option<Box<Asked>>) -> Reason {
-        let mut bytes = bytes;
+        let (client, mut bytes, asked) = if self.generation.strict_hrr && self.known.is_hello() {
+            match Box::pin(self.hold(client, bytes, asked)).await {
+                Ok((client, bytes, asked)) => (client, bytes, Some(asked)),
+                Err(reason) => return reason,
+            }
+        } else {
+            (client, bytes, asked)
+        };
         let (origin, held) = match asked {
             Some(asked) => {
                 bytes.advance(asked.sent);
@@ -478,6 +501,7 @@ const fn end_reason(end: End) -> Reason {
 
 mod inner;
 mod intercept;
+mod retry;
 mod tell;
 mod truth;
 

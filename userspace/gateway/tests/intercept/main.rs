@@ -30,6 +30,7 @@ mod probes;
 mod raw;
 mod reload;
 mod requests;
+mod retry;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]
 #[path = "../origin/served.rs"]
 mod served;
