@@ -31,6 +31,7 @@ mod raw;
 mod recipe;
 mod refusals;
 mod reload;
+mod secrets;
 #[expect(
     dead_code,
     reason = "of all that it can do, tun devices are wanted here"
