@@ -19,6 +19,7 @@ use super::known::Known;
 use super::leg::Leg;
 use super::metrics::Verdict;
 use super::peek::{First, Limits, read_first, read_host};
+use super::proof::{Because, Inspected};
 use super::worker::Worker;
 
 /// A connection of a client's, however its socket came to be.
@@ -96,7 +97,7 @@ struct Flow<'a> {
     verdict: Verdict,
     reason: Reason,
     rule: Option<RuleId>,
-    inspected_by: Option<RuleId>,
+    inspected: Option<Inspected>,
     warned_by: Option<RuleId>,
     /// Whether what was decided rests on the name of the server.
     rests_on_host: bool,
@@ -134,7 +135,7 @@ impl<'a> Flow<'a> {
             verdict: Verdict::Block,
             reason: Reason::Internal,
             rule: None,
-            inspected_by: None,
+            inspected: None,
             warned_by: None,
             rests_on_host: false,
             outcome: None,
@@ -323,10 +324,22 @@ impl<'a> Flow<'a> {
         if readable {
             if self.outcome.is_none() {
                 self.reason = Reason::NeedsRequests;
+                self.note_asking();
             }
             Judgement::Intercept
         } else {
             self.give_up()
+        }
+    }
+
+    /// Notes which rule has requests read.
+    fn note_asking(&mut self) {
+        if self.known.is_hello() {
+            let policy = &self.generation.policy;
+            let facts = self.known.facts(policy);
+            let by = policy.hangs_on(&facts, &mut self.worker.scratch.borrow_mut());
+            let because = Because::Requests;
+            self.inspected = Some(Inspected { by, because });
         }
     }
 
@@ -384,7 +397,10 @@ impl<'a> Flow<'a> {
         };
         self.reason = decided.cause.reason();
         self.rule = decided.cause.rule();
-        self.inspected_by = decided.inspected_by;
+        self.inspected = decided.inspected_by.map(|by| Inspected {
+            by: Some(by),
+            because: Because::Action,
+        });
         self.rests_on_host = [Fact::Host, Fact::HostIsIp]
             .into_iter()
             .any(|fact| decided.support.contains(fact));

@@ -16,6 +16,7 @@ pub(crate) mod leg;
 pub mod limits;
 pub mod metrics;
 mod peek;
+mod proof;
 pub mod record;
 pub mod reload;
 mod run;

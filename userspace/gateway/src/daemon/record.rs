@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+pub use super::proof::Handshake;
+
 /// Bytes of records that may wait to be written; what comes on top is lost, and counted.
 const WAITING: usize = 4 << 20;
 
@@ -72,9 +74,13 @@ pub struct Record<'a> {
     pub generation: u64,
     /// Whether anything was decrypted.
     pub decrypted: bool,
-    /// The rule that said to decrypt; absent where that follows from what rules ask about.
+    /// The rule by whose word TLS was to be ended at the gateway; absent where the default says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inspected_by: Option<&'a str>,
+    /// What that rule says: "action", it is to decrypt; "requests", it asks about requests, and the
+    /// flow hangs on it; "page", a page is shown in place of the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspected_because: Option<&'static str>,
     /// What there is to say of a flow that was to be decrypted, or was shown a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interception: Option<&'a Interception>,
@@ -83,6 +89,12 @@ pub struct Record<'a> {
 /// What there is to say of a flow that was to be decrypted, or was shown a page.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Interception {
+    /// What was agreed on with the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Handshake>,
+    /// What was agreed on with the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_tls: Option<Handshake>,
     /// SHA-256 of the leaf that the client was shown, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaf: Option<String>,
@@ -364,6 +376,7 @@ mod tests {
             generation: 1,
             decrypted: false,
             inspected_by: None,
+            inspected_because: None,
             interception: None,
         }
     }

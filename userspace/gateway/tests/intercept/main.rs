@@ -27,6 +27,7 @@ mod part;
 #[path = "../origin/pki.rs"]
 mod pki;
 mod probes;
+mod proof;
 mod raw;
 mod reload;
 mod requests;
