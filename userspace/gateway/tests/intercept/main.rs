@@ -9,6 +9,7 @@
 
 mod answers;
 mod authority;
+mod bulk;
 mod client;
 mod d;
 mod deadlines;
