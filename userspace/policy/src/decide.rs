@@ -147,13 +147,9 @@ impl Policy {
     /// defaults alone that hang on it. The stage is the one that [`Undecided::next`] gives.
     #[must_use]
     pub fn hangs_on(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        let Scratch {
-            looked,
-            words,
-            steps,
-        } = scratch;
-        looked.begin(Found::default());
-        let mut view = View::new(facts, &self.tables, looked);
+        scratch.looked.begin(Found::default());
+        let mut view = View::new(facts, &self.tables, &mut scratch.looked);
+        let (words, steps) = (&mut scratch.words, &mut scratch.steps);
         self.index.candidates(&mut view, words);
         let hangs = self.hanging(&mut view, words, &Settled::default(), steps);
         let first = hangs.first.filter(|_| !view.unavailable)?;
