@@ -68,6 +68,17 @@ impl Lab {
     /// When the configuration is not TOML or the program is not built.
     #[must_use]
     pub fn start_sluice_with(&self, config: &str, options: &[&str]) -> Sluice {
+        self.start_sluice_logging(config, options, "info")
+    }
+
+    /// Starts `sluice run` with more options, logging what a filter such as `trace` says, and does
+    /// not wait.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration is not TOML or the program is not built.
+    #[must_use]
+    pub fn start_sluice_logging(&self, config: &str, options: &[&str], filter: &str) -> Sluice {
         let config = self.write_config(config);
         let log = self.dir().join("sluice.log");
         // A daemon that is started again goes on writing to the same log.
@@ -80,6 +91,7 @@ impl Lab {
         command.arg("run").arg("--config").arg(&config);
         command
             .args(options)
+            .env("SLUICE_LOG", filter)
             .current_dir(self.dir())
             .stdin(Stdio::null())
             .stdout(out)
@@ -226,8 +238,17 @@ impl Sluice {
     /// # Panics
     ///
     /// With the daemon's log, when it takes more than 20 seconds.
-    pub fn stop(mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+    pub fn stop(self) -> ExitStatus {
+        self.end_by(Signal::TERM)
+    }
+
+    /// Sends the daemon a signal that ends it and waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// With the daemon's log, when it takes more than 20 seconds.
+    pub fn end_by(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait() {

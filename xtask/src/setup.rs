@@ -114,6 +114,12 @@ const PROGRAMS: &[Program] = &[
         package: "nodejs",
         needed_for: For::Test,
     },
+    // Without the package of the same name, which would start a server.
+    Program {
+        name: "apache2",
+        package: "apache2-bin",
+        needed_for: For::Test,
+    },
     Program {
         name: "slapd",
         package: "slapd",
@@ -200,6 +206,7 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
             }
         }
         python::install_sslyze()?;
+        python::install_servers()?;
     }
     if purposes.contains(&For::Lint) {
         rust::components(&["rustfmt", "clippy"])?;

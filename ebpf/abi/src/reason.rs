@@ -229,6 +229,8 @@ reasons! {
     AuditUnavailable = 112, "audit-unavailable";
     /// The gateway was asked to connect to a private address, or into a network of its own.
     PrivateDestination = 113, "private-destination";
+    /// The ClientHello that follows a HelloRetryRequest says something else than the first.
+    HelloRetryMismatch = 114, "hello-retry-mismatch";
 }
 
 impl Reason {

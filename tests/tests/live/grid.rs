@@ -1,12 +1,11 @@
 //! Requests that could be read in two ways, in front of servers that people run: what those count is
 //! what the gateway says that it let through.
 
+mod servers;
+
 use std::{
     fmt::Write as _,
-    fs,
     io::{ErrorKind, Read, Write},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::Arc,
 };
 
@@ -16,12 +15,13 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::Value;
-use sluice_tests::{family::Family, lab::Lab};
+use servers::Origin;
+use sluice_tests::family::Family;
 
 use crate::{
     inspected::{Inspected, records},
-    support::{connect, eventually, tool},
-    tools::{NAME, bracketed},
+    support::{connect, eventually},
+    tools::NAME,
 };
 
 const READ: &str = r#"
@@ -176,120 +176,6 @@ const GOOD: &[(&str, &str, usize)] = &[
     ),
 ];
 
-const NODE: &str = r"
-const https = require('node:https'), fs = require('node:fs');
-const [cert, key, log, ...addresses] = process.argv.slice(1);
-const leaf = { cert: fs.readFileSync(cert), key: fs.readFileSync(key) };
-for (const address of addresses) {
-    const server = https.createServer(leaf, (request, answer) => {
-        fs.appendFileSync(log, `${request.method} ${request.url}\n`);
-        request.resume().on('end', () => answer.end('ok\n'));
-    });
-    server.on('clientError', (error, socket) => {
-        // A body that ends early is what the origin sees of one that was refused.
-        const told = ['ECONNRESET', 'HPE_INVALID_EOF_STATE'].includes(error.code);
-        if (!told) fs.appendFileSync(log, `malformed ${error.code}\n`);
-        socket.destroy();
-    });
-    server.listen(443, address);
-}
-";
-
-/// A server that is a program of its own, which writes a line for each request.
-struct Origin {
-    child: Child,
-    log: PathBuf,
-    name: &'static str,
-    number: u8,
-}
-
-impl Origin {
-    fn nginx(gateway: &Inspected, number: u8) -> Self {
-        let dir = gateway.lab.dir().join("nginx");
-        let (cert, key) = leaf(gateway, &dir);
-        let [cert, key, log] =
-            [cert, key, dir.join("access")].map(|file| file.display().to_string());
-        let listen = Family::ALL.map(|family| {
-            let address = bracketed(family.origin(number));
-            format!("listen {address}:443 ssl;")
-        });
-        let place = dir.display();
-        let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {place}/{kind};"));
-        let config = format!(
-            "daemon off;\nmaster_process off;\npid {place}/pid;\nerror_log {place}/error;\n\
-             events {{}}\nhttp {{\n{}\nlog_format line '$request_method $request_uri';\n\
-             access_log {log} line;\nserver {{\n{}\nssl_certificate {cert};\n\
-             ssl_certificate_key {key};\nlocation / {{ return 200 'ok\\n'; }}\n}}\n}}\n",
-            bodies.join("\n"),
-            listen.join("\n"),
-        );
-        let file = dir.join("nginx.conf");
-        fs::write(&file, config).unwrap();
-        let mut nginx = Command::new(tool("nginx"));
-        nginx.arg("-e").arg(dir.join("error")).arg("-c").arg(file);
-        Self::start(&gateway.lab, &mut nginx, log.into(), "nginx", number)
-    }
-
-    fn node(gateway: &Inspected, number: u8) -> Self {
-        let dir = gateway.lab.dir().join("node");
-        let (cert, key) = leaf(gateway, &dir);
-        let log = dir.join("access");
-        let mut node = Command::new(tool("node"));
-        node.args(["-e", NODE]).args([cert, key]).arg(&log);
-        node.args(Family::ALL.map(|family| family.origin(number).to_string()));
-        Self::start(&gateway.lab, &mut node, log, "node", number)
-    }
-
-    fn start(
-        lab: &Lab,
-        command: &mut Command,
-        log: PathBuf,
-        name: &'static str,
-        number: u8,
-    ) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let origin = Self {
-            child: lab.internet().start(command),
-            log,
-            name,
-            number,
-        };
-        for family in Family::ALL {
-            let to = family.origin_at(number, 443);
-            eventually(name, || {
-                lab.internet()
-                    .run(|| std::net::TcpStream::connect(to))
-                    .is_ok()
-            });
-        }
-        origin
-    }
-
-    /// The requests that it saw, in order of their text.
-    fn seen(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        sorted(text.lines().map(str::to_owned))
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-fn leaf(gateway: &Inspected, dir: &Path) -> (PathBuf, PathBuf) {
-    let (cert, key) = gateway.pki.leaf_pem(&[NAME]);
-    fs::create_dir_all(dir).unwrap();
-    let files = (dir.join("leaf.pem"), dir.join("leaf.key"));
-    fs::write(&files.0, cert).unwrap();
-    fs::write(&files.1, key).unwrap();
-    files
-}
-
 fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
     let mut lines: Vec<String> = lines.collect();
     lines.sort();
@@ -352,7 +238,13 @@ fn payload(text: &str, path: &str) -> String {
 fn f1_real_origins_see_the_requests_that_the_gateway_counted() {
     let gateway = Inspected::new(READ);
     let client = Client::new(&gateway);
-    let origins = [Origin::nginx(&gateway, 5), Origin::node(&gateway, 6)];
+    let origins = [
+        Origin::nginx(&gateway, 5),
+        Origin::node(&gateway, 6),
+        Origin::apache(&gateway, 7),
+        Origin::python(&gateway, "h11", 8),
+        Origin::python(&gateway, "aiohttp", 9),
+    ];
     for origin in &origins {
         let (mut sent, mut heads) = (0, Vec::new());
         for family in Family::ALL {

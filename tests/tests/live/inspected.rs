@@ -46,6 +46,11 @@ pub(crate) struct Inspected {
 
 impl Inspected {
     pub(crate) fn new(rules: &str) -> Self {
+        Self::logging(rules, "info")
+    }
+
+    /// The same, whose daemon logs what a filter says.
+    pub(crate) fn logging(rules: &str, filter: &str) -> Self {
         let (lab, pki) = (Lab::new(), Pki::new());
         let state = lab.dir().join("state");
         fs::create_dir_all(&state).unwrap();
@@ -60,7 +65,8 @@ impl Inspected {
         run(&lab, &["ca", "export", "--out", &exported], &place);
         let config = with_roots(&lab, &pki, rules)
             + &format!("\n[ca]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
-        let sluice = lab.run_sluice(&config);
+        let mut sluice = lab.start_sluice_logging(&config, &[], filter);
+        sluice.wait_ready();
         Self {
             sluice,
             ca: exported.into(),

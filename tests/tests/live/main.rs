@@ -35,6 +35,7 @@ mod recipe;
 mod records;
 mod refusals;
 mod reload;
+mod secrets;
 #[expect(
     dead_code,
     reason = "of all that it can do, tun devices are wanted here"

@@ -98,8 +98,8 @@ fn h5_a_bad_configuration_leaves_the_old_one_in_force() {
     let good = config("two.example", 7002);
     let unknown = good.replace("[policy]", "[policy]\ncolour = \"green\"");
     keeps_the_old(&lab, &daemon, &unknown, "colour");
-    let later = good.replace("[policy]", "[steer]\nstrict_hrr = true\n[policy]");
-    keeps_the_old(&lab, &daemon, &later, "strict_hrr");
+    let later = good.replace("[policy]", "[admin]\ntoken = \"secret\"\n[policy]");
+    keeps_the_old(&lab, &daemon, &later, "token");
 
     let before = status(&lab)["generation"].as_u64();
     let _path = lab.write_config(&good);

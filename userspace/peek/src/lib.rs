@@ -20,6 +20,8 @@
 //! is held against an origin; an extension, cipher suite or version that is not known here is fine
 //! where the client asked for it.
 //!
+//! Where the origin asks for a second hello, [`SecondHelloReader`] reads that one.
+//!
 //! What is malformed in a hello is never guessed at: a name that has no single canonical form, a
 //! repeated extension or a wrong length makes the whole hello [`NotTls::Malformed`], since a
 //! gateway and an origin that read the same bytes differently are a way around every rule.
@@ -45,6 +47,7 @@ mod offer;
 pub mod quic;
 mod reader;
 mod record;
+mod second;
 mod server_hello;
 mod version;
 
@@ -58,6 +61,7 @@ pub use not_tls::NotTls;
 pub use offer::Offer;
 pub use reader::FirstReader;
 pub use record::{End, HelloReader, Peek};
+pub use second::SecondHelloReader;
 pub use server_hello::Chosen;
 pub use version::{Version, Versions};
 

@@ -6,7 +6,7 @@ use sluice_abi::Reason;
 use crate::{
     compile::{Compiled, MAX_DEPTH, Policy, RuleId},
     facts::Facts,
-    hang::{Step, hangs},
+    hang::{Hangs, Step, hangs},
     lookup::{Found, Scratch},
     matcher::{Answer, Truth, View},
     outcome::{Outcome, Outcomes},
@@ -142,6 +142,21 @@ impl Policy {
         self.walk(&mut Progress::default(), facts, scratch, true)
     }
 
+    /// The first rule that what is undecided hangs on, of those that the earliest stage tells more
+    /// about which tells anything; `None` where nothing is undecided, no stage tells, or it is the
+    /// defaults alone that hang on it. The stage is the one that [`Undecided::next`] gives.
+    #[must_use]
+    pub fn hangs_on(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
+        scratch.looked.begin(Found::default());
+        let mut view = View::new(facts, &self.tables, &mut scratch.looked);
+        let (words, steps) = (&mut scratch.words, &mut scratch.steps);
+        self.index.candidates(&mut view, words);
+        let hangs = self.hanging(&mut view, words, &Settled::default(), steps);
+        let first = hangs.first.filter(|_| !view.unavailable)?;
+        let is_rule = usize::try_from(first).is_ok_and(|at| at < self.compiled.len());
+        is_rule.then_some(RuleId(first))
+    }
+
     fn walk(
         &self,
         progress: &mut Progress,
@@ -173,7 +188,8 @@ impl Policy {
                 next,
             }),
             End::Open => {
-                let next = self.hanging(&mut view, words, &progress.settled, steps);
+                let settled = &progress.settled;
+                let next = self.hanging(&mut view, words, settled, steps).stage;
                 Decision::Undecided(Undecided {
                     possible: walk.outcomes,
                     next,
@@ -182,14 +198,14 @@ impl Policy {
         }
     }
 
-    /// The earliest stage that makes known what the outcome hangs on, exactly.
+    /// What the outcome hangs on, exactly.
     fn hanging(
         &self,
         view: &mut View<'_, '_>,
         words: &[u64],
         settled: &Settled,
         steps: &mut Vec<Step>,
-    ) -> Option<Stage> {
+    ) -> Hangs {
         steps.clear();
         let mut paths = Paths::new(settled);
         for (at, rule) in candidates(&self.compiled, words, settled.at) {
@@ -230,7 +246,7 @@ impl Policy {
             });
         }
         let default = self.default(identified.unwrap_or(true));
-        hangs(steps, |state| state.outcome_with(default)).stage
+        hangs(steps, |state| state.outcome_with(default))
     }
 
     const fn default(&self, identified: bool) -> Disposition {

@@ -38,6 +38,8 @@ const RUNNING: usize = STATES as usize;
 pub(crate) struct Hangs {
     /// The earliest stage that makes known what some rule that matters hangs on.
     pub(crate) stage: Option<Stage>,
+    /// Index of the first rule that matters and hangs on what that stage tells.
+    pub(crate) first: Option<u32>,
     /// Whether any rule matters.
     pub(crate) any: bool,
 }
@@ -72,10 +74,13 @@ pub(crate) fn hangs(steps: &[Step], end: impl Fn(State) -> Outcome) -> Hangs {
                 .any(|state| differ.get(place(state), differ.after(step, state, target)));
             if matters {
                 found.any = true;
-                found.stage = match (found.stage, step.stage) {
-                    (Some(one), Some(two)) => Some(one.min(two)),
-                    (one, two) => one.or(two),
-                };
+                // Going to the front, whoever comes later stands before.
+                if let Some(stage) = step.stage
+                    && found.stage.is_none_or(|known| stage <= known)
+                {
+                    found.stage = Some(stage);
+                    found.first = Some(step.at);
+                }
             }
         }
         differ.step(step, target);

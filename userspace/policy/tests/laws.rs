@@ -122,6 +122,20 @@ fn is_fast_and_exact(set: &RuleSet, flow: &Facts<'_>) -> TestCaseResult {
     Ok(())
 }
 
+/// The rule that is said to be hung on is the first that matters of those that the next stage tells
+/// more about.
+fn is_hung_on(set: &RuleSet, flow: &Facts<'_>) -> TestCaseResult {
+    let policy = Policy::compile(set).unwrap();
+    let mut scratch = Scratch::default();
+    for facts in stages(flow) {
+        let expected = reference::read(set, &facts).first;
+        let found = policy.hangs_on(&facts, &mut scratch);
+        let found = found.map(|rule| rule.0 as usize);
+        prop_assert_eq!(found, expected, "at {}", facts.stage);
+    }
+    Ok(())
+}
+
 /// Sound and monotone: what is decided stays, whatever becomes known; one walk that is carried on
 /// from stage to stage says what every walk from the start says.
 fn is_sound(set: &RuleSet, flow: &Facts<'static>, other: &Facts<'static>) -> TestCaseResult {
@@ -228,6 +242,11 @@ proptest! {
     #[test]
     fn possible_outcomes_and_the_next_stage_are_exact(set in rule_sets(), flow in flows()) {
         is_exact(&set, &flow)?;
+    }
+
+    #[test]
+    fn the_rule_that_is_hung_on_is_the_first(set in rule_sets(), flow in flows()) {
+        is_hung_on(&set, &flow)?;
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What comes from the package index of Python.
 
-use std::{fs, os::unix::fs::symlink, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::PathBuf,
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 
@@ -9,6 +14,12 @@ use crate::repo;
 
 /// Grades servers of TLS; its rules are those of its version.
 const SSLYZE: &str = "sslyze==6.3.1";
+
+/// Libraries of which servers are made that requests are sent to.
+const SERVERS: [&str; 2] = ["h11==0.16.0", "aiohttp==3.14.5"];
+
+/// A Python that has [`SERVERS`].
+const SERVERS_PYTHON: &str = "python-servers";
 
 /// Puts sslyze into an environment of its own, unless it is there or on the path.
 ///
@@ -19,26 +30,59 @@ pub(super) fn install_sslyze() -> Result<()> {
     if repo::find("sslyze").is_some() {
         return Ok(());
     }
-    println!("setup: installing {SSLYZE} from PyPI into target/tools");
-    let dir = repo::tools_dir().join("sslyze");
+    let dir = environment("sslyze", &[SSLYZE])?;
+    let link = place("sslyze")?;
+    symlink(dir.join("bin/sslyze"), &link).context("linking sslyze")
+}
+
+/// Makes a Python with the libraries that servers of the tests are made of, unless it is there.
+///
+/// # Errors
+///
+/// When Python or the packages cannot be had.
+pub(super) fn install_servers() -> Result<()> {
+    if repo::find(SERVERS_PYTHON).is_some() {
+        return Ok(());
+    }
+    let dir = environment("servers", &SERVERS)?;
+    let script = place(SERVERS_PYTHON)?;
+    // By a link, Python would not find its environment.
+    let python = dir.join("bin/python3");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nexec '{}' \"$@\"\n", python.display()),
+    )?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).context("making it a program")
+}
+
+/// A new environment with packages.
+fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let list = packages.join(" ");
+    println!("setup: installing {list} from PyPI into target/tools");
+    let dir = repo::tools_dir().join(name);
     // Left over from a try that was interrupted.
     let _absent = fs::remove_dir_all(&dir);
-    let environment = || {
+    let create = || {
         let mut python = repo::command("python3");
         repo::run(python.args(["-m", "venv"]).arg(&dir))
     };
-    if environment().is_err() {
+    if create().is_err() {
         debian::install(&["python3-venv"])?;
         let _broken = fs::remove_dir_all(&dir);
-        environment()?;
+        create()?;
     }
     let mut pip = Command::new(dir.join("bin/python3"));
-    pip.args(["-m", "pip", "install", "--quiet", SSLYZE]);
+    pip.args(["-m", "pip", "install", "--quiet"]).args(packages);
     repo::run(&mut pip)?;
+    Ok(dir)
+}
+
+/// Where a program goes, with nothing there.
+fn place(program: &str) -> Result<PathBuf> {
     let bin = repo::tools_dir().join("bin");
     fs::create_dir_all(&bin)?;
-    let link = bin.join("sslyze");
+    let file = bin.join(program);
     // One that leads nowhere would have been found.
-    let _absent = fs::remove_file(&link);
-    symlink(dir.join("bin/sslyze"), &link).context("linking sslyze")
+    let _absent = fs::remove_file(&file);
+    Ok(file)
 }

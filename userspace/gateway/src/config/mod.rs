@@ -167,6 +167,8 @@ pub struct Steering {
     pub silent_timeout: Duration,
     /// Bytes that a ClientHello may have.
     pub hello_limit: usize,
+    /// Whether the hello that follows a HelloRetryRequest has to say the same as the first.
+    pub strict_hrr: bool,
     /// Whether the server name of a hello has to be true.
     pub sni_truth: SniTruth,
 }

@@ -397,11 +397,6 @@ const STEER: Keys = Keys {
 };
 
 fn steer(section: &Section<'_>) -> Steering {
-    if let Some(item) = section.get("strict_hrr")
-        && item.boolean() == Some(true)
-    {
-        item.note("not yet supported in this version: write false");
-    }
     let hello_limit = section.get("hello_limit").and_then(|item| {
         let size = item.parse(value::size)?;
         // A record's header and the least that a ClientHello can be; the most that peek holds.
@@ -418,6 +413,10 @@ fn steer(section: &Section<'_>) -> Steering {
         hello_timeout: positive(section, "hello_timeout", seconds(5)),
         silent_timeout: positive(section, "silent_timeout", seconds(3)),
         hello_limit: hello_limit.unwrap_or(65_536),
+        strict_hrr: section
+            .get("strict_hrr")
+            .and_then(|item| item.boolean())
+            .unwrap_or(false),
         sni_truth: section.choice(
             "sni_truth",
             SniTruth::Off,

@@ -118,6 +118,7 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     row(out, "hello_timeout", show_duration(steer.hello_timeout))?;
     row(out, "silent_timeout", show_duration(steer.silent_timeout))?;
     row(out, "hello_limit", show_size(steer.hello_limit as u64))?;
+    row(out, "strict_hrr", steer.strict_hrr)?;
     row(out, "sni_truth", steer.sni_truth.name())?;
 
     writeln!(out, "\nsplice:")?;

@@ -19,6 +19,10 @@ use crate::facts::Answered;
 pub(crate) struct Heard {
     /// What it answered.
     pub(crate) answered: Answered,
+    /// It did not answer in its time.
+    pub(crate) late: bool,
+    /// It asks for a second hello.
+    pub(crate) retry: bool,
     /// How many bytes of the hello it took.
     pub(crate) sent: usize,
     /// Its connection failed, so that its stream is not whole.
@@ -53,6 +57,8 @@ pub(crate) struct Limits {
 async fn hear(origin: &TcpStream, hello: &[u8], held: &mut BytesMut, limits: &Limits) -> Heard {
     let mut heard = Heard {
         answered: Answered::not(NotNegotiated::InconsistentServerHello),
+        late: false,
+        retry: false,
         sent: 0,
         broken: false,
     };
@@ -84,10 +90,14 @@ async fn hear(origin: &TcpStream, hello: &[u8], held: &mut BytesMut, limits: &Li
                 heard.broken = true;
                 break reader.finish(held, End::Eof);
             }
-            Err(_) => break reader.finish(held, End::Deadline),
+            Err(_) => {
+                heard.late = true;
+                break reader.finish(held, End::Deadline);
+            }
         }
     };
     heard.broken |= refused;
+    heard.retry = matches!(answer, Answer::Negotiated(chosen) if chosen.hello_retry);
     if let Some(answered) = Answered::of(answer) {
         heard.answered = answered;
     }

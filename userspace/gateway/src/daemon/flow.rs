@@ -12,7 +12,7 @@ use sluice_policy::{BlockKind, Decision, Fact, Outcome, RuleId, Stage};
 use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
 
-use super::answer::{self, ask};
+use super::answer::{self, Heard, ask};
 use super::block::block;
 use super::generation::Generation;
 use super::guard::Reach;
@@ -20,6 +20,7 @@ use super::known::Known;
 use super::leg::Leg;
 use super::metrics::Verdict;
 use super::peek::{First, Limits, read_first, read_host};
+use super::proof::{Because, Inspected};
 use super::worker::Worker;
 
 /// A connection of a client's, however its socket came to be.
@@ -91,6 +92,8 @@ struct Asked {
     sent: usize,
     /// What it sent, of which the client has nothing yet.
     held: Bytes,
+    /// It asks for a second hello.
+    retry: bool,
 }
 
 /// A flow that is being served; tells of itself when it is dropped.
@@ -102,7 +105,7 @@ struct Flow<'a> {
     verdict: Verdict,
     reason: Reason,
     rule: Option<RuleId>,
-    inspected_by: Option<RuleId>,
+    inspected: Option<Inspected>,
     warned_by: Option<RuleId>,
     /// Whether what was decided rests on the name of the server.
     rests_on_host: bool,
@@ -144,7 +147,7 @@ impl<'a> Flow<'a> {
             verdict: Verdict::Block,
             reason: Reason::Internal,
             rule: None,
-            inspected_by: None,
+            inspected: None,
             warned_by: None,
             rests_on_host: false,
             outcome: None,
@@ -246,24 +249,10 @@ impl<'a> Flow<'a> {
             Ok(origin) => origin,
             Err(reason) => return Judgement::Over(reason),
         };
-        let limits = answer::Limits {
-            bytes: self.generation.hello_limit,
-            timeout: self.generation.hello_timeout,
-        };
-        let consumed = match &self.known.first {
-            Some(First::Hello(hello)) => hello.consumed,
-            _ => bytes.len(),
-        };
-        let hello = bytes.get(..consumed).unwrap_or(bytes);
         let mut held = BytesMut::new();
-        let began = Instant::now();
-        let heard = ask(client, &origin, hello, &mut held, &limits).await;
-        self.waited = began.elapsed();
-        let Some(heard) = heard else {
+        let Some(heard) = self.hear(client, &origin, bytes, &mut held).await else {
             return Judgement::Over(Reason::ClientReset);
         };
-        self.worker.metrics.server_hello.note(self.waited);
-        self.before.0 = heard.sent as u64;
         self.learn().answered = Some(heard.answered);
         let mut outcome = self.decide();
         if outcome == Err(Some(Stage::Certificate)) {
@@ -284,9 +273,37 @@ impl<'a> Flow<'a> {
                 origin,
                 sent: heard.sent,
                 held: held.freeze(),
+                retry: heard.retry,
             }))),
             judgement => judgement,
         }
+    }
+
+    /// Sends the hello that `bytes` begin with to the origin, and reads its answer into `held`;
+    /// `None` where the client has gone away.
+    async fn hear(
+        &mut self,
+        client: &TcpStream,
+        origin: &TcpStream,
+        bytes: &[u8],
+        held: &mut BytesMut,
+    ) -> Option<Heard> {
+        let limits = answer::Limits {
+            bytes: self.generation.hello_limit,
+            timeout: self.generation.hello_timeout,
+        };
+        let consumed = match &self.known.first {
+            Some(First::Hello(hello)) => hello.consumed,
+            _ => bytes.len(),
+        };
+        let hello = bytes.get(..consumed).unwrap_or(bytes);
+        let began = Instant::now();
+        let heard = ask(client, origin, hello, held, &limits).await;
+        self.waited = began.elapsed();
+        let heard = heard?;
+        self.worker.metrics.server_hello.note(self.waited);
+        self.before.0 = heard.sent as u64;
+        Some(heard)
     }
 
     /// What an outcome comes to.
@@ -319,10 +336,22 @@ impl<'a> Flow<'a> {
         if readable {
             if self.outcome.is_none() {
                 self.reason = Reason::NeedsRequests;
+                self.note_asking();
             }
             Judgement::Intercept
         } else {
             self.give_up()
+        }
+    }
+
+    /// Notes which rule has requests read.
+    fn note_asking(&mut self) {
+        if self.known.is_hello() {
+            let policy = &self.generation.policy;
+            let facts = self.known.facts(policy);
+            let by = policy.hangs_on(&facts, &mut self.worker.scratch.borrow_mut());
+            let because = Because::Requests;
+            self.inspected = Some(Inspected { by, because });
         }
     }
 
@@ -381,7 +410,10 @@ impl<'a> Flow<'a> {
         };
         self.reason = decided.cause.reason();
         self.rule = decided.cause.rule();
-        self.inspected_by = decided.inspected_by;
+        self.inspected = decided.inspected_by.map(|by| Inspected {
+            by: Some(by),
+            because: Because::Action,
+        });
         self.rests_on_host = [Fact::Host, Fact::HostIsIp]
             .into_iter()
             .any(|fact| decided.support.contains(fact));
@@ -401,7 +433,14 @@ impl<'a> Flow<'a> {
 
     /// Connects to the origin, unless it has been asked already, and relays; returns why it ended.
     async fn carry(&mut self, client: Leg, bytes: Bytes, asked: Option<Box<Asked>>) -> Reason {
-        let mut bytes = bytes;
+        let (client, mut bytes, asked) = if self.generation.strict_hrr && self.known.is_hello() {
+            match Box::pin(self.hold(client, bytes, asked)).await {
+                Ok((client, bytes, asked)) => (client, bytes, Some(asked)),
+                Err(reason) => return reason,
+            }
+        } else {
+            (client, bytes, asked)
+        };
         let (origin, held) = match asked {
             Some(asked) => {
                 bytes.advance(asked.sent);
@@ -491,6 +530,7 @@ const fn end_reason(end: End) -> Reason {
 
 mod inner;
 mod intercept;
+mod retry;
 mod tell;
 mod truth;
 

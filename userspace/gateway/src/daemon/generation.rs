@@ -33,6 +33,8 @@ pub struct Generation {
     pub silent_timeout: Duration,
     /// Bytes that a ClientHello may take.
     pub hello_limit: usize,
+    /// Whether the hello that follows a HelloRetryRequest has to say the same as the first.
+    pub strict_hrr: bool,
     /// Whether the server name of a hello has to be true.
     pub sni_truth: SniTruth,
     /// Finds the addresses of names; `None` where nobody asks for them.
@@ -125,6 +127,7 @@ impl Generation {
             hello_timeout: config.steer.hello_timeout,
             silent_timeout: config.steer.silent_timeout,
             hello_limit: config.steer.hello_limit,
+            strict_hrr: config.steer.strict_hrr,
             sni_truth: config.steer.sni_truth,
             names: names.transpose()?,
             attempt_delay: config.resolver.attempt_delay,

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod metrics;
 pub mod packets;
 mod peek;
+mod proof;
 #[cfg_attr(
     not(test),
     expect(

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+pub use super::proof::Handshake;
 pub use super::records::AccessLog;
 
 /// The version of the records' schema, which every record has as `v`. It changes where a field loses
@@ -68,9 +69,13 @@ pub struct Record<'a> {
     pub generation: u64,
     /// Whether anything was decrypted.
     pub decrypted: bool,
-    /// The rule that said to decrypt; absent where that follows from what rules ask about.
+    /// The rule by whose word TLS was to be ended at the gateway; absent where the default says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inspected_by: Option<&'a str>,
+    /// What that rule says: "action", it is to decrypt; "requests", it asks about requests, and the
+    /// flow hangs on it; "page", a page is shown in place of the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inspected_because: Option<&'static str>,
     /// What there is to say of a flow that was to be decrypted, or was shown a page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interception: Option<&'a Interception>,
@@ -79,6 +84,12 @@ pub struct Record<'a> {
 /// What there is to say of a flow that was to be decrypted, or was shown a page.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Interception {
+    /// What was agreed on with the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Handshake>,
+    /// What was agreed on with the origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin_tls: Option<Handshake>,
     /// SHA-256 of the leaf that the client was shown, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaf: Option<String>,

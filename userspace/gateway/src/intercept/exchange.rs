@@ -28,7 +28,7 @@ use crate::daemon::known::Known;
 use crate::daemon::worker::Worker;
 use crate::page::PROCEED_PATH;
 use crate::request::wire::Bad;
-use crate::request::{self, Expected, Prepared, Refusal};
+use crate::request::{self, Examined, Expected, Prepared, Refusal};
 
 /// The body of an answer: the origin's as it comes, or a page.
 pub(super) type Reply = Either<Passing, Full<Bytes>>;
@@ -173,12 +173,13 @@ impl Exchange {
             return Ok(self.refuse(told, &bad.into()));
         }
         let (scheme, expected) = (self.scheme, self.expected());
-        let prepared = match request::prepare(parts, scheme, &expected, &self.generation.requests) {
-            Ok(prepared) => prepared,
+        let examined = request::examine(parts, scheme, &expected, &self.generation.requests);
+        let prepared = match examined {
+            Ok(Examined::Expected(prepared)) => prepared,
+            Ok(Examined::Misdirected(prepared)) => return self.misdirected(told, &prepared),
             Err(refusal) => return Ok(self.refuse(told, &refusal)),
         };
-        prepared.url().clone_into(&mut told.url);
-        told.host = Some(prepared.authority().host().to_owned());
+        told.name(&prepared);
         if self.worker.shared.access.refuses() {
             return Ok(self.unreachable(told, Reason::AuditUnavailable));
         }
@@ -200,17 +201,38 @@ impl Exchange {
                     return Ok(self.refuse(told, &Refusal::Misdirected));
                 }
             }
-            Some(Outcome::Block(BlockKind::Reset)) => {
-                self.cut.set(Some(told.reason));
-                self.record(&told, "block", None);
-                return Err(Cut);
-            }
-            Some(Outcome::Block(_)) | None => {
-                let page = self.blocked(&told);
-                return Ok(self.page(&told, "block", page));
-            }
+            Some(Outcome::Block(kind)) => return self.block(&told, kind),
+            None => return self.block(&told, BlockKind::Page),
         }
         self.forward(told, prepared, body, version).await
+    }
+
+    /// Answers a request that names another server than the connection is for: what is blocked
+    /// anyway, as what is blocked, and the rest by 421, so that the client may ask elsewhere.
+    fn misdirected(&self, mut told: Told, prepared: &Prepared) -> Result<Response<Reply>, Cut> {
+        told.name(prepared);
+        let judged = self.judge(prepared, &mut told);
+        // What was decided of a connection inside TLS is for the server of its hello.
+        if self.fixed.is_some() && self.scheme == Scheme::Https {
+            return Ok(self.refuse(told, &Refusal::Misdirected));
+        }
+        match judged.outcome {
+            Some(Outcome::Block(kind)) => {
+                (told.rule, told.reason) = (judged.rule, judged.reason);
+                self.block(&told, kind)
+            }
+            _ => Ok(self.refuse(told, &Refusal::Misdirected)),
+        }
+    }
+
+    /// Shows a page in place of what is blocked, or cuts the connection off.
+    fn block(&self, told: &Told, kind: BlockKind) -> Result<Response<Reply>, Cut> {
+        if kind == BlockKind::Reset {
+            self.cut.set(Some(told.reason));
+            self.record(told, "block", None);
+            return Err(Cut);
+        }
+        Ok(self.page(told, "block", self.blocked(told)))
     }
 
     fn expected(&self) -> Expected<'_> {

@@ -264,6 +264,12 @@ impl Told {
         }
     }
 
+    /// Notes which URL is asked for.
+    pub(super) fn name(&mut self, prepared: &Prepared) {
+        prepared.url().clone_into(&mut self.url);
+        self.host = Some(prepared.authority().host().to_owned());
+    }
+
     fn preference(&self) -> Preference<'_> {
         Preference {
             accept: self.accept.as_ref().map(HeaderValue::as_bytes),

@@ -4,7 +4,8 @@
 //! forwarded: one server, one URL in its normal form (`sluice_policy::normal`), one length, and no
 //! field that is for a single connection. What could be read in more than one way is refused; nothing
 //! is guessed. [`Prepared::facts`] shows it to the rules, and [`Prepared::into_parts`] makes the
-//! request for the origin out of the same values.
+//! request for the origin out of the same values. [`examine`] does the same, and also shows what names
+//! another server than its connection is for, so that rules may block it.
 //!
 //! Decisions:
 //!
@@ -161,17 +162,44 @@ pub struct Prepared {
     content_type: Option<String>,
 }
 
+/// A request that can be judged.
+#[derive(Clone, Debug)]
+pub enum Examined {
+    /// It may be forwarded, if the rules let it.
+    Expected(Prepared),
+    /// It names another server than its connection is for. It is never forwarded; rules may say that
+    /// it is blocked, which a client should rather see.
+    Misdirected(Prepared),
+}
+
 /// Makes a request fit to be judged and forwarded.
 ///
 /// # Errors
 ///
 /// [`Refusal`], with the status that the client is answered.
 pub fn prepare(
-    mut parts: Parts,
+    parts: Parts,
     scheme: Scheme,
     expected: &Expected<'_>,
     limits: &Limits,
 ) -> Result<Prepared, Refusal> {
+    match examine(parts, scheme, expected, limits)? {
+        Examined::Expected(prepared) => Ok(prepared),
+        Examined::Misdirected(_) => Err(Refusal::Misdirected),
+    }
+}
+
+/// Makes a request fit to be judged, and tells whether it may be forwarded.
+///
+/// # Errors
+///
+/// [`Refusal`], with the status that the client is answered.
+pub fn examine(
+    mut parts: Parts,
+    scheme: Scheme,
+    expected: &Expected<'_>,
+    limits: &Limits,
+) -> Result<Examined, Refusal> {
     if !matches!(
         parts.version,
         Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2
@@ -222,7 +250,8 @@ pub fn prepare(
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     parts.uri = target(scheme, &authority, if asterisk { "*" } else { &path })?;
-    Ok(Prepared {
+    let is_expected = expected.admits(&authority, scheme);
+    let prepared = Prepared {
         unlike: fields::unlike(&parts.headers),
         content_type: content_type(&parts.headers),
         parts,
@@ -232,6 +261,11 @@ pub fn prepare(
         asterisk,
         upgrade,
         length,
+    };
+    Ok(if is_expected {
+        Examined::Expected(prepared)
+    } else {
+        Examined::Misdirected(prepared)
     })
 }
 
@@ -290,20 +324,15 @@ fn authority(parts: &Parts, scheme: Scheme, expected: &Expected<'_>) -> Result<A
     if hosts.next().is_some() {
         return Err(Refusal::Repeated("host"));
     }
-    let named = match (in_target.transpose()?, host.transpose()?) {
-        (Some(target), Some(host)) if target != host => return Err(Refusal::Authorities),
+    match (in_target.transpose()?, host.transpose()?) {
+        (Some(target), Some(host)) if target != host => Err(Refusal::Authorities),
         // RFC 9112 section 3.2: only HTTP/1.1 must have a Host field beside its target.
-        (Some(_), None) if parts.version == Version::HTTP_11 => return Err(Refusal::NoAuthority),
-        (Some(named), _) | (None, Some(named)) => named,
+        (Some(_), None) if parts.version == Version::HTTP_11 => Err(Refusal::NoAuthority),
+        (Some(named), _) | (None, Some(named)) => Ok(named),
         (None, None) if parts.version == Version::HTTP_10 => {
-            expected.authority(scheme).ok_or(Refusal::NoAuthority)?
+            expected.authority(scheme).ok_or(Refusal::NoAuthority)
         }
-        (None, None) => return Err(Refusal::NoAuthority),
-    };
-    if expected.admits(&named, scheme) {
-        Ok(named)
-    } else {
-        Err(Refusal::Misdirected)
+        (None, None) => Err(Refusal::NoAuthority),
     }
 }
 

@@ -281,8 +281,8 @@ fn what_a_later_version_brings_is_refused() {
         "5:1: `expires` in [[rule]] is not yet supported in this version: take it out",
     );
     assert_mistake(
-        "[steer]\nstrict_hrr = true\n",
-        "4:14: `strict_hrr` in [steer]: not yet supported in this version: write false",
+        "[admin]\ntoken = \"secret\"\n",
+        "4:1: `token` in [admin] is not yet supported in this version: take it out",
     );
 }
 

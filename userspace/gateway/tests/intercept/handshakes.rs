@@ -176,6 +176,49 @@ fn d12_a_client_certificate_is_asked_for() {
     }
 }
 
+/// The third choice beside refusing and answering with none: a rule that lets such origins speak with
+/// their clients themselves.
+#[test]
+fn d12_a_rule_lets_through_undecrypted_who_asks_for_a_client_certificate() {
+    use rustls::server::WebPkiClientVerifier;
+    let rules = format!(
+        "[[rule]]\nname = \"they know each other\"\nwhen = {{ client-certificate = true }}\n\
+         action = \"splice\"\n{INSPECT}"
+    );
+    let world = World::new();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(world.root.certificate.clone()).unwrap();
+    let roots = Arc::new(roots);
+    for version in [&TLS12, &TLS13] {
+        for answers in ["refuse", "empty"] {
+            let (roots, provider) = (Arc::clone(&roots), Arc::clone(&provider));
+            let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            let asking = builder.allow_unauthenticated().build().unwrap();
+            let chain = [&world.leaf(), &world.issuer.certificate];
+            let mut served = Served::new(&chain, &world.key).only(version);
+            served.clients = Some(asking);
+            let mut origin = world.served(served);
+            origin.upstream = format!("client_certificate = \"{answers}\"");
+            let lab = Lab::before(&origin, &rules);
+            let client = Client::trusting(&world.root.certificate);
+            assert_eq!(lab.run(client.get(&lab, "/")).unwrap().status(), 200);
+            lab.over(1);
+            let flow = lab.end().0.remove(0);
+            assert_eq!(flow["rule"], "they know each other", "{flow}");
+            assert_eq!(flow["verdict"], "splice", "{flow}");
+            assert_eq!(flow["decrypted"], false, "{flow}");
+        }
+    }
+    // Who does not ask is looked into.
+    let chain = [&world.leaf(), &world.issuer.certificate];
+    let lab = Lab::before(&world.served(Served::new(&chain, &world.key)), &rules);
+    let client = lab.trusting_gateway();
+    assert_eq!(lab.run(client.get(&lab, "/")).unwrap().status(), 200);
+    lab.over(1);
+    assert_eq!(lab.end().0[0]["decrypted"], true);
+}
+
 /// How a client fails, and the record of it.
 fn lab_error(origin: &Origin) -> (String, serde_json::Value) {
     let lab = Lab::before(origin, ALL);

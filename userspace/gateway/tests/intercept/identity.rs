@@ -395,3 +395,100 @@ fn e9_first_connections_at_once_share_one_leaf() {
     assert!(leaves.iter().all(|leaf| *leaf == leaves[0]));
     assert_eq!(minted(&lab).minted, 1);
 }
+
+/// Rules that block by name, by URL, and by the name of a request that is not the hello's.
+const BLOCKED: &str = r#"
+[steer]
+http = ["1-65535"]
+[policy]
+default = "allow"
+block = "page"
+[[rule]]
+name = "games"
+when = { host = "games.example" }
+action = "block"
+[[rule]]
+name = "no slots"
+when = { url = 're:^https?://slots\.example[:/]' }
+action = "block"
+[[rule]]
+name = "cut off"
+when = { url = 're:^https?://cards\.example[:/]' }
+action = { block = "reset" }
+[[rule]]
+name = "look into it"
+when = { host = "origin.example" }
+action = "inspect"
+"#;
+
+#[test]
+fn c2_what_is_blocked_is_shown_its_page_whatever_port_it_names() {
+    // In the clear, on a port that the Host field does not say.
+    let lab = Lab::before(&Origin::plain(), BLOCKED);
+    for (host, status) in [
+        ("games.example", "403"),
+        ("games.example:{p}", "403"),
+        ("slots.example", "403"),
+        ("slots.example:8081", "403"),
+        // A page, if the rules say nothing of it, would be wrong: it can be asked for elsewhere.
+        ("origin.example", "421"),
+        ("origin.example:8081", "421"),
+        ("cards.example", ""),
+    ] {
+        let host = host.replace("{p}", &lab.origin.port().to_string());
+        let text = format!("GET /a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let read = lab.run(talk(&lab, false, text.as_bytes()));
+        let found = read.strip_prefix("HTTP/1.1 ").map_or("", |read| &read[..3]);
+        assert_eq!(found, status, "{host}: {read}");
+    }
+    // Behind a request that passes, too.
+    let text = format!(
+        "GET /a HTTP/1.1\r\nHost: {}\r\n\r\nGET /b HTTP/1.1\r\nHost: games.example\r\n\r\n\
+         GET /c HTTP/1.1\r\nHost: origin.example\r\nConnection: close\r\n\r\n",
+        site(&lab)
+    );
+    let read = lab.run(talk(&lab, false, text.as_bytes()));
+    assert_eq!(statuses(&read), [200, 403, 421], "{read}");
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 1);
+    lab.over(8);
+    let (_, requests) = lab.end();
+    let told: Vec<_> = requests
+        .iter()
+        .map(|one| [&one["url"], &one["rule"], &one["reason"]].map(|text| text.as_str()))
+        .collect();
+    for wanted in [
+        [Some("http://games.example/a"), Some("games"), Some("rule")],
+        [
+            Some("http://slots.example:8081/a"),
+            Some("no slots"),
+            Some("rule"),
+        ],
+        [
+            Some("http://cards.example/a"),
+            Some("cut off"),
+            Some("rule"),
+        ],
+        [
+            Some("http://origin.example/a"),
+            None,
+            Some("misdirected-request"),
+        ],
+    ] {
+        assert!(told.contains(&wanted), "{wanted:?}: {told:?}");
+    }
+}
+
+#[test]
+fn c2_inside_tls_a_blocked_name_is_blocked_and_another_misdirected() {
+    let lab = Lab::before(&Origin::default().speaking(b"http/1.1"), BLOCKED);
+    for (host, wanted) in [
+        ("slots.example", 403),
+        ("slots.example:{p}", 403),
+        ("other.example:{p}", 421),
+        ("{s}", 200),
+    ] {
+        let text = format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(status(&lab, true, &text), wanted, "{host}");
+    }
+    assert_eq!(lab.requests.load(Ordering::SeqCst), 1);
+}

@@ -385,8 +385,13 @@ impl Lab {
 
     /// Runs what clients do, within a time that nothing here needs.
     pub(crate) fn run<F: Future>(&self, work: F) -> F::Output {
+        self.run_within(Duration::from_secs(30), work)
+    }
+
+    /// The same, within more time.
+    pub(crate) fn run_within<F: Future>(&self, time: Duration, work: F) -> F::Output {
         self.runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(30), work)
+            tokio::time::timeout(time, work)
                 .await
                 .expect("the client hangs")
         })

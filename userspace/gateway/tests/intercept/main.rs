@@ -9,6 +9,7 @@
 
 mod answers;
 mod authority;
+mod bulk;
 mod client;
 mod d;
 mod deadlines;
@@ -30,10 +31,12 @@ mod part;
 #[path = "../origin/pki.rs"]
 mod pki;
 mod probes;
+mod proof;
 mod raw;
 mod records;
 mod reload;
 mod requests;
+mod retry;
 #[path = "../shared/schema.rs"]
 mod schema;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]

@@ -17,7 +17,7 @@ use crate::lab::{INSPECT, Lab, Origin, Pipe, request};
 use crate::raw::{answer, answering, connect, rest, site, statuses, talk, until};
 
 /// A body whose every part is made when it is asked for.
-struct Made<F>(F);
+pub(crate) struct Made<F>(pub(crate) F);
 
 impl<F: FnMut() -> Option<Frame<Bytes>> + Unpin> hyper::body::Body for Made<F> {
     type Data = Bytes;

@@ -1,6 +1,8 @@
 //! What must hold of any bytes whatever; shared by the fuzz target and its stand-in on stable Rust.
 
-use sluice_peek::{End, FirstReader, HelloReader, HostName, NotTls, Peek, foreign, http, quic};
+use sluice_peek::{
+    End, FirstReader, HelloReader, HostName, NotTls, Peek, SecondHelloReader, foreign, http, quic,
+};
 
 /// Small, so that inputs of the usual size reach it.
 const LIMIT: usize = 4096;
@@ -21,6 +23,7 @@ pub(crate) fn check(bytes: &[u8]) {
     });
     check_first(bytes, &whole);
     check_ends(bytes, &whole);
+    check_second(bytes);
     if let Peek::Hello(hello) = &whole {
         assert!(hello.consumed <= LIMIT.min(bytes.len()));
         assert!(hello.ja4.len() == 36 && hello.ja4.is_ascii());
@@ -80,6 +83,27 @@ fn check_ends(bytes: &[u8], whole: &Peek) {
         _ => [NotTls::Truncated, NotTls::Timeout],
     };
     assert_eq!([finish(End::Eof), finish(End::Deadline)], expected);
+}
+
+/// As a second hello: byte by byte the same, and where it begins with a handshake, what a first one
+/// is, also behind a change of ciphers.
+fn check_second(bytes: &[u8]) {
+    let whole = SecondHelloReader::new(LIMIT).advance(bytes);
+    let mut reader = SecondHelloReader::new(LIMIT);
+    let mut told = (1..=bytes.len()).map(|end| reader.advance(&bytes[..end]));
+    let told = told.find(|told| *told != Peek::NeedMore);
+    assert_eq!(told.unwrap_or(Peek::NeedMore), whole);
+    if bytes.first() == Some(&22) {
+        assert_eq!(HelloReader::new(LIMIT).advance(bytes), whole);
+    }
+    const CIPHERS: [u8; 6] = [20, 3, 3, 0, 1, 1];
+    let behind = [&CIPHERS[..], bytes].concat();
+    let mut expected = whole;
+    if let Peek::Hello(hello) = &mut expected {
+        hello.consumed += CIPHERS.len();
+    }
+    let mut reader = SecondHelloReader::new(LIMIT + CIPHERS.len());
+    assert_eq!(reader.advance(&behind), expected);
 }
 
 /// The message in other records is the same hello.

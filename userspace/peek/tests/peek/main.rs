@@ -20,3 +20,5 @@ mod negotiation;
 mod offer;
 #[cfg(test)]
 mod pcap;
+#[cfg(test)]
+mod second;

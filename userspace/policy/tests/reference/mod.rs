@@ -150,6 +150,8 @@ fn walk(set: &RuleSet, leaves: &[Leaf<'_>], holds: &[bool], identified: bool) ->
 pub(crate) struct Reading {
     pub(crate) possible: Outcomes,
     pub(crate) next: Option<Stage>,
+    /// The first rule that matters and of which that stage tells more.
+    pub(crate) first: Option<usize>,
 }
 
 /// Lets every Unknown rule hold or not, each freely, and looks at what comes out.
@@ -179,20 +181,27 @@ pub(crate) fn read(set: &RuleSet, facts: &Facts<'_>) -> Reading {
     let mut stages = Vec::new();
     for (bit, &rule) in unknown.iter().enumerate() {
         if matters(bit) {
-            unknown_stages(set, facts, &leaves[rule].when, &mut stages);
-            unknown_stages(set, facts, &leaves[rule].unless, &mut stages);
+            let mut tells = Vec::new();
+            unknown_stages(set, facts, &leaves[rule].when, &mut tells);
+            unknown_stages(set, facts, &leaves[rule].unless, &mut tells);
+            tells.retain(|&stage| stage > facts.stage);
+            stages.extend(tells.into_iter().min().map(|stage| (stage, Some(rule))));
         }
     }
     if identified.is_none() && matters(unknown.len()) {
-        stages.push(Stage::Hello);
+        stages.push((Stage::Hello, None));
     }
-    let next = stages
-        .into_iter()
-        .filter(|&stage| stage > facts.stage)
-        .min();
+    stages.retain(|&(stage, _)| stage > facts.stage);
+    let next = stages.iter().map(|&(stage, _)| stage).min();
     // A probe that could not be made is not made again, and nothing is decrypted without it.
     let next = next.filter(|_| !is_unavailable(facts));
-    Reading { possible, next }
+    let first = stages.iter().filter(|&&(stage, _)| Some(stage) == next);
+    let first = first.filter_map(|&(_, rule)| rule).min();
+    Reading {
+        possible,
+        next,
+        first,
+    }
 }
 
 fn unknown_stages(

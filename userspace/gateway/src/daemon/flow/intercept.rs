@@ -18,7 +18,8 @@ use super::inner::first_inside;
 use super::{Flow, Judgement, Leg, unix_seconds};
 use crate::daemon::known::Certified;
 use crate::daemon::metrics::Verdict;
-use crate::daemon::record::Interception;
+use crate::daemon::proof::{Because, Inspected};
+use crate::daemon::record::{Handshake, Interception};
 use crate::intercept::client::{Refusal, alert_name};
 use crate::intercept::rewind::{Prefixed, Rewind, Traffic};
 use crate::intercept::tickets::{Binding, Bound};
@@ -131,12 +132,20 @@ impl Flow<'_> {
             told.origin = shown.leaf.as_ref().map(|leaf| hex(&leaf.fingerprint));
             told.faults = shown.faults.iter().map(Fault::name).collect();
         }
+        if let Ok(met) = &met {
+            let agreed = Handshake::of_origin(&met.report.negotiated);
+            self.decrypted_mut().told.origin_tls = Some(agreed);
+        }
         let failed = certified.is_none();
         self.learn().certified = Some(Box::new(certified.unwrap_or_else(Certified::unavailable)));
         let outcome = match was_decided {
             Some(outcome) => Ok(outcome),
             None => self.decide(),
         };
+        if outcome == Err(Some(Stage::Request)) {
+            // Another rule may matter, now that the certificate is known.
+            self.note_asking();
+        }
         match outcome {
             Ok(Outcome::AllowDecrypted | Outcome::Warn | Outcome::WarnDecrypted)
             | Err(Some(Stage::Request)) => {}
@@ -227,6 +236,10 @@ impl Flow<'_> {
         let Some(leaves) = &generation.means.leaves else {
             return Reason::Internal;
         };
+        self.inspected = Some(Inspected {
+            by: self.warned_by.or(self.rule),
+            because: Because::Page,
+        });
         let leaf = match self.leaf(leaves, sluice_mint::Origin::Gateway) {
             Ok(leaf) => leaf,
             Err(why) => return self.without_leaf(client, &why).await,
@@ -320,7 +333,10 @@ impl Flow<'_> {
         self.before.1 = traffic.written();
         match accepted {
             Ok(Ok(stream)) => {
-                self.decrypted_mut().done = true;
+                let agreed = Handshake::of_client(stream.get_ref().1);
+                let decrypted = self.decrypted_mut();
+                decrypted.done = true;
+                decrypted.told.client = Some(agreed);
                 Ok(stream)
             }
             Ok(Err(error)) => Err(self.note_refusal(&error, is_valid)),

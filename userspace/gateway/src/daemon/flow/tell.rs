@@ -145,9 +145,10 @@ impl Flow<'_> {
                 .as_ref()
                 .is_some_and(|decrypted| decrypted.done),
             inspected_by: self
-                .inspected_by
-                .and_then(|id| policy.rule(id))
+                .inspected
+                .and_then(|inspected| policy.rule(inspected.by?))
                 .map(|rule| &*rule.name),
+            inspected_because: self.inspected.map(|inspected| inspected.because.name()),
             interception: self.decrypted.as_deref().map(|decrypted| &decrypted.told),
         });
     }

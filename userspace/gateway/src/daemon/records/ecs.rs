@@ -47,6 +47,7 @@ impl Ecs for Record<'_> {
                 "generation": self.generation,
                 "decrypted": self.decrypted,
                 "inspected_by": self.inspected_by,
+                "inspected_because": self.inspected_because,
                 "interception": self.interception,
             },
         }))

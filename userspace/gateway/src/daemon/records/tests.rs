@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::{Addresses, Rotation, Server, Urls, Users};
-use crate::daemon::record::{Interception, Shadow, rfc3339};
+use crate::daemon::record::{Handshake, Interception, Shadow, rfc3339};
 
 /// Keeps what was written.
 #[derive(Clone, Default)]
@@ -45,6 +45,15 @@ fn stuck() -> (Sender<()>, Box<dyn Write + Send>) {
     (free, Box::new(Stuck(held)))
 }
 
+fn handshake() -> Handshake {
+    Handshake {
+        version: Some("1.3"),
+        suite: Some("TLS_AES_128_GCM_SHA256".into()),
+        group: Some("X25519MLKEM768".into()),
+        alpn: Some("h2".into()),
+    }
+}
+
 fn interception() -> Interception {
     Interception {
         leaf: Some("0".repeat(64)),
@@ -52,6 +61,8 @@ fn interception() -> Interception {
         faults: vec!["expired"],
         alert: Some("unknown_ca".into()),
         remembered: true,
+        client: Some(handshake()),
+        origin_tls: Some(handshake()),
         requests: 2,
     }
 }
@@ -84,6 +95,7 @@ fn flow(rule: &str) -> Record<'_> {
         generation: 1,
         decrypted: false,
         inspected_by: None,
+        inspected_because: None,
         interception: None,
     }
 }
@@ -167,6 +179,7 @@ fn every_record_follows_the_schema() {
             verdict: "intercept",
             decrypted: true,
             inspected_by: Some("inspect"),
+            inspected_because: Some("action"),
             shadow: Some(Shadow {
                 outcome: "block",
                 rule: None,
@@ -260,6 +273,7 @@ fn names_of_the_elastic_common_schema_are_documented() {
     let records = written(&settings, |log| {
         log.put(&Record {
             inspected_by: Some("inspect"),
+            inspected_because: Some("action"),
             shadow: Some(Shadow {
                 outcome: "block",
                 rule: Some("other"),
