@@ -113,7 +113,7 @@ fn one(key: &str, item: &Item<'_>, names: &Names) -> Option<Condition> {
         "client" => Condition::Client(addresses()),
         "destination" => Condition::Destination(addresses()),
         "port" => Condition::Port(values(item, port)),
-        "listener" => Condition::Listener(values(item, pattern::listener)),
+        "listener" => Condition::Listener(values(item, |text| names.listener(text))),
         "user" => Condition::User(optional(item, people::user)),
         "group" => Condition::Group(optional(item, |text| names.group(text))),
         "schedule" => Condition::Schedule(values(item, |text| names.schedule(text))),

@@ -15,6 +15,7 @@ mod page;
 mod pattern;
 mod people;
 mod problem;
+mod proxy;
 mod read;
 mod rules;
 mod schedules;
@@ -44,6 +45,7 @@ use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
 use sources::Files;
+pub use proxy::{Demand, ForwardedFor, Proxy, ProxyTls};
 pub use sources::Sources;
 pub use value::{DevicePattern, protocol_name, show_duration, show_size};
 
@@ -82,6 +84,8 @@ pub struct Config {
     pub shadow: Option<PathBuf>,
     /// What the lists were made of, for [`Config::reload`].
     pub sources: Sources,
+    /// The explicit proxies.
+    pub proxies: Vec<Proxy>,
     /// The authority that signs for origins; `None`: nothing is decrypted, and no page shown.
     pub ca: Option<Ca>,
     /// Where metrics and health are served.

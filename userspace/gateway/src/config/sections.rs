@@ -15,6 +15,7 @@ use super::{
     names::{Names, name},
     page, people,
     problem::Problems,
+    proxy,
     read::{Item, Keys, Section},
     rules, schedules,
     sources::Files,
@@ -39,11 +40,12 @@ const TOP: Keys = Keys {
         "list",
         "schedule",
         "rule",
+        "proxy",
         "ca",
         "admin",
         "log",
     ],
-    later: &["proxy"],
+    later: &[],
 };
 
 /// Reads a whole document; `None` where it has a mistake that leaves no configuration.
@@ -69,14 +71,21 @@ pub(super) fn config<'t>(
     let policy_section = section(&top, "policy", rules::POLICY, problems);
     let shadow = shadow(&policy_section, files, role);
     let identity = section(&top, "identity", people::IDENTITY, problems);
-    let mut names = Names::default();
+    let proxies = proxy::proxies(&top, files);
+    let mut names = Names {
+        listeners: proxies.iter().map(|proxy| proxy.name.to_string()).collect(),
+        ..Names::default()
+    };
     let set = RuleSet {
         defaults: rules::defaults(&policy_section),
         users: people::users(&top, &identity, files),
         groups: people::groups(&top, files, &mut names),
         lists: lists::lists(&top, files, &mut names),
         schedules: schedules::schedules(&top, &mut names),
-        rules: rules::rules(&top, &names, rules::plain_block(&policy_section)),
+        rules: proxy::rules(&proxies)
+            .into_iter()
+            .chain(rules::rules(&top, &names, rules::plain_block(&policy_section)))
+            .collect(),
     };
     let ca = top
         .get("ca")
@@ -109,6 +118,7 @@ pub(super) fn config<'t>(
         refused: Refused::Nothing,
         shadow,
         sources: files.after.take(),
+        proxies,
         ca,
         admin,
         log,
@@ -294,7 +304,7 @@ fn egress(section: &Section<'_>) -> Egress {
     }
 }
 
-fn ports(text: &str) -> Result<PortRange, String> {
+pub(super) fn ports(text: &str) -> Result<PortRange, String> {
     text.parse()
         .map_err(|error: sluice_policy::PortError| error.to_string())
 }
