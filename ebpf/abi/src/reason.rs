@@ -225,6 +225,10 @@ reasons! {
     UnresolvedName = 110, "unresolved-name";
     /// The client was shown what is wrong with the origin's certificate, and did not go on.
     CertificateInvalid = 111, "certificate-invalid";
+    /// The client showed no credentials that count, and the proxy listener asks for some.
+    NoCredentials = 112, "no-credentials";
+    /// The request came back to the proxy that had sent it on.
+    ProxyLoop = 113, "proxy-loop";
 }
 
 impl Reason {

@@ -13,6 +13,7 @@ pub mod kernel_state;
 pub mod names;
 pub mod origin;
 pub mod page;
+pub mod proxy;
 pub mod replay;
 pub mod request;
 pub mod suggest;

@@ -1,5 +1,6 @@
 //! The policy in force, as flows see it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,9 +10,11 @@ use sluice_policy::Policy;
 use sluice_splice::Options;
 
 use crate::config::{Config, SniTruth};
+use crate::identity::authenticate::Authenticator;
 use crate::intercept::Means;
 use crate::names::Names;
 use crate::page::Pages;
+use crate::proxy::{Asker, Door};
 use crate::request::Limits;
 
 /// Everything that a flow is judged and carried by. A flow keeps the one it began with.
@@ -33,6 +36,10 @@ pub struct Generation {
     pub sni_truth: SniTruth,
     /// Finds the addresses of names; `None` where nobody asks for them.
     pub names: Option<Names>,
+    /// The proxy listeners, by name.
+    pub doors: HashMap<Box<str>, Arc<Door>>,
+    /// Who tells the clients of a proxy listener by their credentials, by the listener's name.
+    pub askers: HashMap<Box<str>, Arc<dyn Asker>>,
     /// Time for the origin to accept the connection.
     pub connect_timeout: Duration,
     /// How allowed flows are relayed.
@@ -80,6 +87,14 @@ impl Generation {
         Self::with(self.number + 1, config, shadow, means)
     }
 
+    /// Who tells the clients of a proxy listener.
+    pub(crate) fn asker(&self, listener: &str) -> Arc<dyn Asker> {
+        match self.askers.get(listener) {
+            Some(asker) => Arc::clone(asker),
+            None => Arc::new(Authenticator::default()),
+        }
+    }
+
     fn with(
         number: u64,
         config: &Config,
@@ -101,9 +116,13 @@ impl Generation {
             hello_limit: config.steer.hello_limit,
             sni_truth: config.steer.sni_truth,
             names: match config.steer.sni_truth {
-                SniTruth::Off => None,
-                SniTruth::Check | SniTruth::Dial => Some(Names::new(&config.resolver)?),
+                SniTruth::Off if config.proxies.is_empty() => None,
+                SniTruth::Off | SniTruth::Check | SniTruth::Dial => {
+                    Some(Names::new(&config.resolver)?)
+                }
             },
+            doors: doors(config)?,
+            askers: HashMap::new(),
             connect_timeout: config.splice.connect_timeout,
             relay: Options {
                 idle_timeout: config.splice.idle_timeout.unwrap_or_default(),
@@ -115,6 +134,13 @@ impl Generation {
             flow_limit_per_client: config.gateway.flow_limit_per_client,
         })
     }
+}
+
+fn doors(config: &Config) -> anyhow::Result<HashMap<Box<str>, Arc<Door>>> {
+    let doors = config.proxies.iter();
+    doors
+        .map(|proxy| Ok((proxy.name.clone(), Arc::new(Door::new(proxy)?))))
+        .collect()
 }
 
 /// Where the current generation is.

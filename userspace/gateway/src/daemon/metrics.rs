@@ -181,6 +181,8 @@ pub struct WorkerMetrics {
     requests: Mutex<BTreeMap<RequestKind, u64>>,
     /// Leaves that a client refused though they were in order.
     pub rejected_leaves: AtomicU64,
+    /// Requests to proxy listeners that were answered by asking who makes them.
+    pub asked_for_credentials: AtomicU64,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: AtomicU64,
     /// Flows whose task panicked.
@@ -211,6 +213,7 @@ impl WorkerMetrics {
             request: Latency::default(),
             requests: Mutex::default(),
             rejected_leaves: AtomicU64::new(0),
+            asked_for_credentials: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             pool,

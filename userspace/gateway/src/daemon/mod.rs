@@ -13,6 +13,7 @@ pub mod generation;
 pub mod guard;
 pub(crate) mod known;
 pub(crate) mod leg;
+pub(crate) mod reach;
 pub mod limits;
 pub mod metrics;
 mod peek;

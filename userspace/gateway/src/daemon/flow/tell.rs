@@ -7,6 +7,7 @@ use sluice_abi::Reason;
 use sluice_policy::{Decided, Decision, Outcome};
 
 use super::Flow;
+use crate::daemon::known::Connecting;
 use crate::daemon::metrics::Shadow;
 use crate::daemon::peek::First;
 use crate::daemon::record::{self, Record, rfc3339};
@@ -85,6 +86,8 @@ impl Flow<'_> {
             client: self.known.client,
             destination: self.known.destination,
             user: facts.user,
+            listener: self.known.listener(),
+            connect: self.known.connecting().map(Connecting::to_string),
             verdict: self.verdict.name(),
             rule: rule.map(|rule| &*rule.name),
             stage: self.stage.name(),

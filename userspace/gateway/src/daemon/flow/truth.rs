@@ -16,6 +16,9 @@ impl Flow<'_> {
     /// Whoever names no server is judged by the address alone, and has nothing to be untrue.
     pub(super) async fn find_truth(&mut self) -> Result<(), Judgement> {
         let generation = Arc::clone(&self.generation);
+        if generation.sni_truth == SniTruth::Off {
+            return Ok(());
+        }
         let (Some(names), Some(name)) = (&generation.names, self.known.sni()) else {
             return Ok(());
         };

@@ -1,0 +1,89 @@
+//! The explicit proxy: what clients are told to send their requests to.
+//!
+//! A listener takes two kinds of requests of HTTP/1.1. A CONNECT asks for a tunnel: it is judged by
+//! what it says, before its server is looked up where that is enough, and then the flow goes the very
+//! way of one that the kernel steered ([`crate::daemon::flow`]), at the same speed. A request that
+//! names its URL (`http://`) is judged and forwarded like one of a flow in the clear, each for its own
+//! server ([`crate::intercept`]).
+//!
+//! Who a client is, is found out anew for every request; nothing of it outlasts the request but a
+//! tunnel. A connection to an origin is used again only for the same server and the same user.
+//!
+//! TLS with the proxy itself is ended in front of all that ([`tls`]).
+
+mod connect;
+mod connection;
+mod door;
+mod identify;
+mod routes;
+mod said;
+mod tls;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sluice_abi::Reason;
+use tokio::net::TcpStream;
+
+use crate::daemon::flow::{canonical, refuse};
+use crate::daemon::known::{Known, Proxied};
+use crate::daemon::leg::Leg;
+use crate::daemon::worker::Worker;
+use connection::Connection;
+
+pub use door::Door;
+pub use identify::Asker;
+pub(crate) use routes::Routes;
+pub(crate) use said::{add_via, status_of};
+
+/// A connection of a client's to a proxy listener.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The listener's name.
+    pub listener: Arc<str>,
+}
+
+/// Serves a connection until it is over, with everything that it is used for.
+pub async fn serve(worker: &Rc<Worker>, accepted: Accepted) {
+    let _active = worker.engage();
+    let generation = worker.generation();
+    let client = canonical(accepted.client);
+    let leg = Leg::new(accepted.stream);
+    let proxied = Arc::new(Proxied {
+        listener: (*accepted.listener).into(),
+        connect: None,
+    });
+    let nowhere = |reason| {
+        let mut known = Known::new(client, connection::nowhere(0), crate::daemon::flow::now());
+        known.proxied = Some(Arc::clone(&proxied));
+        refuse(worker, known, reason);
+    };
+    let place = worker.shared.limits.admit(
+        client.ip(),
+        generation.flow_limit,
+        generation.flow_limit_per_client,
+    );
+    let _place = match place {
+        Ok(place) => place,
+        Err(reason) => return nowhere(reason),
+    };
+    // A reload may have taken the listener away whose socket is still there.
+    let Some(door) = generation.doors.get(&*accepted.listener) else {
+        return nowhere(Reason::Internal);
+    };
+    let (leg, certified) = match door.tls() {
+        None => (leg, None),
+        Some(config) => match tls::end(worker, &generation, config, leg).await {
+            Ok(ended) => ended,
+            Err(reason) => return nowhere(reason),
+        },
+    };
+    Connection::new(worker, proxied, client, certified)
+        .serve(leg)
+        .await;
+}
