@@ -195,6 +195,11 @@ impl Page {
             [(NONE, sum(|worker| &worker.accept_pauses))],
         );
         self.counter(
+            "sluice_proxy_credentials_asked_total",
+            "Requests to proxy listeners that were answered by asking who makes them.",
+            [(NONE, sum(|worker| &worker.asked_for_credentials))],
+        );
+        self.counter(
             "sluice_rejected_leaves_total",
             "Leaves that clients refused though they were in order.",
             [(NONE, sum(|worker| &worker.rejected_leaves))],

@@ -35,7 +35,7 @@ use connection::Connection;
 pub use door::Door;
 pub use identify::Asker;
 pub(crate) use routes::Routes;
-pub(crate) use said::{add_via, status_of};
+pub(crate) use said::status_of;
 
 /// A connection of a client's to a proxy listener.
 #[derive(Debug)]

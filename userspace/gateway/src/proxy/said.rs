@@ -25,7 +25,7 @@ pub(super) fn came_through(headers: &HeaderMap, pseudonym: &str) -> bool {
 }
 
 /// Adds to Via that a message of this version came through here.
-pub(crate) fn add_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
+pub(super) fn add_via(headers: &mut HeaderMap, version: Version, pseudonym: &str) {
     let version = if version == Version::HTTP_10 {
         "1.0"
     } else {
