@@ -12,6 +12,7 @@ mod authority;
 mod client;
 mod d;
 mod deadlines;
+mod dns;
 mod ends;
 mod frames;
 mod h2;
