@@ -44,8 +44,8 @@ pub(crate) use pattern::inner as inner_word;
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
-use sources::Files;
 pub use proxy::{Demand, ForwardedFor, Proxy, ProxyTls};
+use sources::Files;
 pub use sources::Sources;
 pub use value::{DevicePattern, protocol_name, show_duration, show_size};
 

@@ -37,7 +37,7 @@ impl Names {
 
     /// The listener that a word means; why there is none, otherwise.
     pub(super) fn listener(&self, text: &str) -> Result<ListenerPattern, String> {
-        let pattern = pattern::listener(text)?;
+        let pattern = pattern::listener(text);
         let ListenerPattern::Named(name) = &pattern else {
             return Ok(pattern);
         };

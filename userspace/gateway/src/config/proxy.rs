@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
-use sluice_policy::{
-    Action, BlockKind, Condition, ListenerPattern, PortRange, Rule, RuleBody,
-};
+use sluice_policy::{Action, BlockKind, Condition, ListenerPattern, PortRange, Rule, RuleBody};
 
 use super::{
     names::one_line,
@@ -138,7 +136,11 @@ pub(super) fn proxies(top: &Section<'_>, files: &Files<'_>) -> Vec<Proxy> {
         }
         for address in &proxy.listen {
             if !addresses.insert(*address) {
-                note(section, "listen", &format!("{address} is listened on twice"));
+                note(
+                    section,
+                    "listen",
+                    &format!("{address} is listened on twice"),
+                );
             }
         }
         found.push(proxy);
@@ -170,7 +172,10 @@ fn proxy(section: &Section<'_>, several: bool, files: &Files<'_>) -> Option<Prox
     }
     let listen = section.list("listen", Vec::new, address);
     if section.get("listen").is_none() {
-        section.missing("listen", "write addresses with ports, as in [\"10.20.0.1:3128\"]");
+        section.missing(
+            "listen",
+            "write addresses with ports, as in [\"10.20.0.1:3128\"]",
+        );
     } else if listen.is_empty()
         && let Some(item) = section.get("listen").filter(|item| item.each().is_empty())
     {
@@ -231,9 +236,9 @@ fn tls(item: &Item<'_>, files: &Files<'_>) -> Option<ProxyTls> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| {
-        "expected an address with a port such as \"10.20.0.1:3128\" or \"[2001:db8::1]:3128\""
-    })?;
+    let address: SocketAddr = text.parse().map_err(
+        |_| "expected an address with a port such as \"10.20.0.1:3128\" or \"[2001:db8::1]:3128\"",
+    )?;
     if address.port() == 0 {
         return Err("expected a port that clients can be told, such as 3128".into());
     }
@@ -306,10 +311,16 @@ mod tests {
     fn the_other_ports_are_all_but_those() {
         let others = |texts: &[&str]| -> Vec<String> {
             let ranges: Vec<PortRange> = texts.iter().map(|text| text.parse().unwrap()).collect();
-            self::others(&ranges).iter().map(PortRange::to_string).collect()
+            super::others(&ranges)
+                .iter()
+                .map(PortRange::to_string)
+                .collect()
         };
         assert_eq!(others(&["443"]), ["1-442", "444-65535"]);
-        assert_eq!(others(&["8000-9000", "1-80", "70-90"]), ["91-7999", "9001-65535"]);
+        assert_eq!(
+            others(&["8000-9000", "1-80", "70-90"]),
+            ["91-7999", "9001-65535"]
+        );
         assert!(others(&["1-65535"]).is_empty());
         assert_eq!(others(&[]), ["1-65535"]);
         assert_eq!(others(&["65535"]), ["1-65534"]);

@@ -84,7 +84,11 @@ pub(super) fn config<'t>(
         schedules: schedules::schedules(&top, &mut names),
         rules: proxy::rules(&proxies)
             .into_iter()
-            .chain(rules::rules(&top, &names, rules::plain_block(&policy_section)))
+            .chain(rules::rules(
+                &top,
+                &names,
+                rules::plain_block(&policy_section),
+            ))
             .collect(),
     };
     let ca = top

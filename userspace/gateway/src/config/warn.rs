@@ -132,7 +132,8 @@ pub fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
-    if steered.is_empty() && config.steer.ports.http.is_empty() {
+    let steers = !steered.is_empty() || !config.steer.ports.http.is_empty();
+    if !steers && config.proxies.is_empty() {
         found.push("no port is steered: no flow reaches the rules".into());
     }
     found

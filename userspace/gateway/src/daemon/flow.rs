@@ -18,8 +18,8 @@ use super::generation::Generation;
 use super::known::Known;
 use super::leg::Leg;
 use super::metrics::Verdict;
-use super::reach::{self, Candidates};
 use super::peek::{First, Limits, read_first, read_host};
+use super::reach::{self, Candidates};
 use super::worker::Worker;
 
 /// A connection of a client's, however its socket came to be.

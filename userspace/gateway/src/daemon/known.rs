@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use sluice_peek::NotTls;
 use sluice_policy::{
-    Authority, CertificateState, CertificateStates, Connect, Facts, Listener, NotNegotiated, Policy, Stage,
-    Tls, TlsVersion,
+    Authority, CertificateState, CertificateStates, Connect, Facts, Listener, NotNegotiated,
+    Policy, Stage, Tls, TlsVersion,
 };
 
 use super::metrics;

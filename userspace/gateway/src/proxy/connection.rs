@@ -313,7 +313,9 @@ impl<'a> Connection<'a> {
         // What is refused wherever it leads is not looked up.
         let unresolved = who.union(FactSet::of(Fact::Destination));
         if let Ok(Outcome::Block(_)) = exchange.weigh(&prepared, unresolved) {
-            return exchange.answer_prepared(told, prepared, body, version).await;
+            return exchange
+                .answer_prepared(told, prepared, body, version)
+                .await;
         }
         let key = Key {
             authority: authority.as_str().into(),
@@ -358,7 +360,10 @@ impl<'a> Connection<'a> {
     }
 
     /// Answers a request that is for the proxy itself, which has nothing to show.
-    #[expect(clippy::unused_self, reason = "what a listener shows of itself depends on it")]
+    #[expect(
+        clippy::unused_self,
+        reason = "what a listener shows of itself depends on it"
+    )]
     fn asked_itself(&self, exchange: &Exchange, mut told: Told) -> Response<Reply> {
         told.reason = Reason::BadRequest;
         let why = "this is a proxy: the request names no server";

@@ -123,6 +123,9 @@ mod tests {
         };
         assert_eq!(told(ForwardedFor::Off), ["10.0.0.1", "10.0.0.2"]);
         assert_eq!(told(ForwardedFor::Set), ["192.0.2.7"]);
-        assert_eq!(told(ForwardedFor::Append), ["10.0.0.1, 10.0.0.2, 192.0.2.7"]);
+        assert_eq!(
+            told(ForwardedFor::Append),
+            ["10.0.0.1, 10.0.0.2, 192.0.2.7"]
+        );
     }
 }

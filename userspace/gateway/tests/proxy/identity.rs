@@ -58,7 +58,10 @@ fn a_client_is_asked_and_then_served_on_the_same_connection() {
     let (flows, requests) = gateway.end();
     assert_eq!(flows[0]["user"], "alice");
     let users: Vec<_> = requests.iter().map(|one| one["user"].clone()).collect();
-    assert_eq!(users, [None, None, Some("alice")].map(serde_json::Value::from));
+    assert_eq!(
+        users,
+        [None, None, Some("alice")].map(serde_json::Value::from)
+    );
     assert_eq!(requests[0]["reason"], "no-credentials");
     assert_eq!(requests[0]["status"], 407);
 }
@@ -128,8 +131,8 @@ fn credentials_that_do_not_count_are_told_apart() {
 fn nobody_is_asked_where_the_rules_do_not_need_it() {
     let rules = format!(
         "{ALLOW}\
-         [[rule]]\nname = \"free\"\nwhen = {{ host = \"{NAME}\" }}\naction = \"allow\"\n\
          [[rule]]\nname = \"never\"\nwhen = {{ connect-host = \"loop.example\" }}\naction = \"block\"\n\
+         [[rule]]\nname = \"free\"\nwhen = {{ host = \"{NAME}\" }}\naction = \"allow\"\n\
          [[rule]]\nname = \"for alice\"\nwhen = {{ user = \"alice\" }}\naction = \"allow\"\n\
          [[rule]]\nname = \"rest\"\naction = \"block\"\n"
     );

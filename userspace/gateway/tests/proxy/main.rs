@@ -9,7 +9,10 @@
 
 #[path = "../intercept/authority.rs"]
 mod authority;
-#[expect(dead_code, reason = "some of it is for the tests of interception alone")]
+#[expect(
+    dead_code,
+    reason = "some of it is for the tests of interception alone"
+)]
 #[path = "../intercept/client.rs"]
 mod client;
 #[path = "../intercept/dns.rs"]
@@ -17,10 +20,17 @@ mod dns;
 mod gateway;
 mod hostile;
 mod identity;
-#[expect(dead_code, reason = "some of it is for the tests of interception alone")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "some of it is for the tests of interception alone"
+)]
 #[path = "../intercept/lab.rs"]
 mod lab;
-#[expect(dead_code, reason = "some of it is for the tests of interception alone")]
+#[expect(
+    dead_code,
+    reason = "some of it is for the tests of interception alone"
+)]
 #[path = "../intercept/part.rs"]
 mod part;
 #[expect(dead_code, reason = "some of it is for the tests of origins alone")]

@@ -56,7 +56,8 @@ impl Files {
         let folder = tempfile::tempdir().unwrap();
         let (pki, clients) = (Pki::new("proxies"), Pki::new("clients"));
         let (leaf, key) = pki.leaf(&[PROXY], |_| {});
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("proxy.pem", &pem("CERTIFICATE", &leaf));
         write("proxy.key", &pem("PRIVATE KEY", key.secret_der()));
         write("clients.pem", &clients.pem);
@@ -127,7 +128,10 @@ fn requests_and_tunnels_go_through_tls_with_the_proxy() {
     });
     let (flows, _) = gateway.end();
     let reasons: Vec<_> = flows.iter().map(|flow| flow["end"].clone()).collect();
-    assert!(reasons.contains(&"client-handshake-failed".into()), "{reasons:?}");
+    assert!(
+        reasons.contains(&"client-handshake-failed".into()),
+        "{reasons:?}"
+    );
     assert!(reasons.contains(&"unresolved-name".into()), "{reasons:?}");
 }
 
@@ -232,9 +236,8 @@ fn whoever_shows_no_certificate_may_say_otherwise_who_it_is() {
     let site = gateway.site(NAME);
     gateway.lab.run(async {
         let mut client = files.dial(&gateway, None).await.unwrap();
-        let request = |who: &str| {
-            format!("GET http://{site}/ HTTP/1.1\r\nHost: {site}\r\n{who}\r\n")
-        };
+        let request =
+            |who: &str| format!("GET http://{site}/ HTTP/1.1\r\nHost: {site}\r\n{who}\r\n");
         assert_eq!(client.ask(request("")).await.status, 407);
         let who = "Proxy-Authorization: Test bob\r\n";
         assert_eq!(client.ask(request(who)).await.status, 200);
@@ -255,7 +258,8 @@ fn whoever_shows_no_certificate_may_say_otherwise_who_it_is() {
 fn files_that_do_not_fit_are_told() {
     let files = Files::new();
     let check = |keys: &str| {
-        let text = format!("[gateway]\nlan = [\"lan0\"]\n[[proxy]]\nlisten = [\"127.0.0.1:1\"]\n{keys}\n");
+        let text =
+            format!("[gateway]\nlan = [\"lan0\"]\n[[proxy]]\nlisten = [\"127.0.0.1:1\"]\n{keys}\n");
         let file = files.folder.path().join("sluice.toml");
         std::fs::write(&file, text).unwrap();
         let config = sluice_gateway::config::Config::load(Path::new(&file)).unwrap();
@@ -266,7 +270,10 @@ fn files_that_do_not_fit_are_told() {
     let error = check(&keys.replace("proxy.key", "proxy.pem")).unwrap_err();
     assert!(error.contains("holds no private key in PEM"), "{error}");
     let error = check(&keys.replace("proxy.pem", "nothing.pem")).unwrap_err();
-    assert!(error.contains("nothing.pem cannot be read as PEM"), "{error}");
+    assert!(
+        error.contains("nothing.pem cannot be read as PEM"),
+        "{error}"
+    );
     let (other, _) = files.pki.leaf(&["other"], |_| {});
     let path = files.folder.path().join("other.pem");
     std::fs::write(path, pem("CERTIFICATE", &other)).unwrap();

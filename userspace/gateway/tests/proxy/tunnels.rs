@@ -253,7 +253,11 @@ fn what_cannot_be_reached_is_told() {
     gateway.lab.run(async {
         for (site, status, error) in [
             ("nowhere.example:443".to_owned(), 502, "dns_error"),
-            (format!("{NAME}:{}", closed.port()), 502, "connection_refused"),
+            (
+                format!("{NAME}:{}", closed.port()),
+                502,
+                "connection_refused",
+            ),
             (
                 "gateway.example:443".to_owned(),
                 403,

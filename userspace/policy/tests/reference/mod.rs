@@ -378,7 +378,10 @@ fn value(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> bool {
         }
         Condition::ConnectHostIsIp(is_ip) => {
             let is_literal = |host: &str| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-            facts.is_tunnel() && connect.host.is_some_and(|host| is_literal(host).is_ok() == *is_ip)
+            facts.is_tunnel()
+                && connect
+                    .host
+                    .is_some_and(|host| is_literal(host).is_ok() == *is_ip)
         }
         Condition::ConnectPort(ranges) => {
             facts.is_tunnel()

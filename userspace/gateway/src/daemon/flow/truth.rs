@@ -52,6 +52,8 @@ impl Flow<'_> {
             return Err(self.deny(reason));
         }
         self.learn().destination = destination;
+        // What a name before led to is not where this one leads.
+        self.candidates = None;
         // What was found out so far rests on another destination.
         self.settled = None;
         Ok(())

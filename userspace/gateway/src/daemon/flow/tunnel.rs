@@ -41,11 +41,7 @@ pub(crate) struct Tunnel<'a> {
 }
 
 impl<'a> Tunnel<'a> {
-    pub(crate) fn begin(
-        worker: &'a Rc<Worker>,
-        generation: Arc<Generation>,
-        known: Known,
-    ) -> Self {
+    pub(crate) fn begin(worker: &'a Rc<Worker>, generation: Arc<Generation>, known: Known) -> Self {
         Self {
             flow: Flow::begin(worker, generation, known),
             origin: None,
