@@ -26,7 +26,7 @@ pub(super) async fn answer<'a>(
     let mut told = Told::of(parts);
     let mut known = connection.known();
     let Some(under) = connection.under() else {
-        return Ok(connection.gone(told, known));
+        return Ok(connection.gone(&told, known));
     };
     let generation = &under.generation;
     let asked = match prepare_connect(parts, &generation.requests) {

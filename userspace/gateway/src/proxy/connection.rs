@@ -189,11 +189,11 @@ impl<'a> Connection<'a> {
     }
 
     /// The listener is not there any more.
-    pub(super) fn gone(&self, told: Told, known: Known) -> Response<Reply> {
+    pub(super) fn gone(&self, told: &Told, known: Known) -> Response<Reply> {
         let exchange = self.exchange(&self.worker.generation(), &Rc::new(known));
         let version = told.version;
         let why = "this proxy is no longer configured";
-        let mut answer = exchange.problem(&told, Problem::Unavailable, why);
+        let mut answer = exchange.problem(told, Problem::Unavailable, why);
         exchange.close_behind(version, &mut answer);
         answer
     }
@@ -265,7 +265,7 @@ impl<'a> Connection<'a> {
         let mut told = Told::of(&parts);
         let mut known = self.known();
         let Some(under) = self.under() else {
-            return Ok(self.gone(told, known));
+            return Ok(self.gone(&told, known));
         };
         let (generation, settings) = (&under.generation, under.door.settings());
         let early = self.exchange(generation, &Rc::new(known.clone()));
