@@ -27,6 +27,7 @@ mod intercept;
 mod leaks;
 mod observe;
 mod ordinary;
+mod proxy;
 mod raw;
 mod recipe;
 mod refusals;

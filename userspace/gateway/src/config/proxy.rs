@@ -311,10 +311,7 @@ mod tests {
     fn the_other_ports_are_all_but_those() {
         let others = |texts: &[&str]| -> Vec<String> {
             let ranges: Vec<PortRange> = texts.iter().map(|text| text.parse().unwrap()).collect();
-            others(&ranges)
-                .iter()
-                .map(PortRange::to_string)
-                .collect()
+            others(&ranges).iter().map(PortRange::to_string).collect()
         };
         assert_eq!(others(&["443"]), ["1-442", "444-65535"]);
         assert_eq!(

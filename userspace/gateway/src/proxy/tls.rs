@@ -29,8 +29,8 @@ use crate::identity::{Identity, Source};
 use crate::intercept::rewind::Rewind;
 use crate::intercept::time_up;
 
-/// Bytes of one direction that wait for the other side.
-const BUFFER: usize = 64 << 10;
+/// Bytes of one direction that wait for the other side: a record of TLS.
+const BUFFER: usize = 16 << 10;
 
 /// The longest name of a user that is taken from a certificate.
 const NAME: usize = 256;
