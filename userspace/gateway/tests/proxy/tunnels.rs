@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
 
-use crate::gateway::{ALLOW, Gateway, echo};
+use crate::gateway::{ALLOW, Client, Gateway, echo, mirror};
 use crate::lab::{INSPECT, NAME, Origin};
 
 fn echoing() -> Origin {
@@ -115,7 +115,7 @@ fn a_tunnel_is_decrypted_where_rules_say_so() {
             .connect(name, client.into_stream())
             .await
             .unwrap();
-        let mut inside = crate::gateway::Client::over(stream);
+        let mut inside = Client::over(stream);
         let answer = inside
             .ask(format!("GET /a HTTP/1.1\r\nHost: {site}\r\n\r\n"))
             .await;
@@ -310,4 +310,57 @@ fn a_hello_for_another_server_than_the_connects_is_a_mismatch() {
     assert_eq!(flows.len(), 2);
     let rules: Vec<_> = flows.iter().map(|flow| flow["rule"].clone()).collect();
     assert!(rules.contains(&"honest".into()), "{rules:?}");
+}
+
+#[test]
+fn a_hello_without_a_name_is_met_as_the_server_of_the_connect() {
+    let gateway = Gateway::new(&Origin::default(), "", INSPECT);
+    let site = gateway.site(NAME);
+    gateway.lab.run(async {
+        let mut client = gateway.dial().await;
+        assert_eq!(client.connect(&site).await.status, 200);
+        let mut config = gateway.lab.trusting_gateway().config;
+        config.enable_sni = false;
+        // The leaf is for the name that the client believes to speak to.
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from(NAME).unwrap(), client.into_stream())
+            .await
+            .unwrap();
+        let mut inside = Client::over(stream);
+        let answer = inside
+            .ask(format!("GET /b HTTP/1.1\r\nHost: {site}\r\n\r\n"))
+            .await;
+        assert_eq!(answer.status, 200);
+    });
+    let (flows, requests) = gateway.end();
+    assert_eq!(flows[0]["sni"], serde_json::Value::Null);
+    assert_eq!(requests[0]["url"], format!("https://{site}/b"));
+}
+
+#[test]
+fn requests_in_the_clear_inside_a_tunnel_are_judged_and_are_for_its_server() {
+    let rules = format!(
+        "{ALLOW}[[rule]]\nname = \"no secrets\"\nwhen = {{ url.path = \"/secret\" }}\n\
+         action = {{ block = \"page\" }}\n"
+    );
+    let origin = Origin::plain().scripted(|pipe, _| mirror(pipe));
+    let gateway = Gateway::new(&origin, "", &rules);
+    let site = gateway.site(NAME);
+    let request = |host: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    gateway.lab.run(async {
+        let mut client = gateway.dial().await;
+        assert_eq!(client.connect(&site).await.status, 200);
+        let answer = client.ask(request(&site, "/open")).await;
+        assert_eq!(answer.status, 200);
+        // Inside the tunnel nobody sees a proxy.
+        assert!(answer.fields("via").is_empty(), "{answer:?}");
+        assert!(!answer.body.contains("via:"), "{answer:?}");
+        assert_eq!(client.ask(request(&site, "/secret")).await.status, 403);
+        let other = gateway.site("other.example");
+        assert_eq!(client.ask(request(&other, "/open")).await.status, 421);
+    });
+    let (flows, requests) = gateway.end();
+    assert_eq!(flows[0]["verdict"], "intercept");
+    let statuses: Vec<_> = requests.iter().map(|one| one["status"].clone()).collect();
+    assert_eq!(statuses, [200, 403, 421]);
 }
