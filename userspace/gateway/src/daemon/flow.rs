@@ -40,7 +40,7 @@ pub async fn serve(worker: &Rc<Worker>, arrived: Arrived) {
         canonical(arrived.destination),
         unix_seconds(SystemTime::now()),
     );
-    let flow = Flow::begin(worker, worker.generation(), known);
+    let mut flow = Flow::begin(worker, worker.generation(), known);
     let client = Leg::new(arrived.stream);
     let generation = Arc::clone(&flow.generation);
     let place = worker.shared.limits.admit(
@@ -112,7 +112,7 @@ struct Flow<'a> {
     /// there must be more.
     opened: Option<Option<Outcome>>,
     /// Where it may be dialled, where that is not only the destination.
-    candidates: Option<Candidates>,
+    candidates: Option<Box<Candidates>>,
     /// How far the policy has come with it, while it is undecided.
     settled: Option<Box<sluice_policy::Progress>>,
     peeked: Duration,
@@ -158,18 +158,24 @@ impl<'a> Flow<'a> {
     }
 
     /// Serves it until it is over; `bytes` are the client's that were read already.
-    async fn run(mut self, client: Leg, mut bytes: BytesMut) {
-        let judgement = match self.judge(&client, &mut bytes).await {
-            Some(judgement) => judgement,
-            // Apart, so that the flows that last do not carry what asking takes.
-            None => Box::pin(self.ask_origin(&client, &mut bytes)).await,
-        };
-        let bytes = bytes.freeze();
-        self.end = Some(match judgement {
-            Judgement::Allow(asked) => self.carry(client, bytes, asked).await,
-            // Apart, so that the flows that last do not carry what the others take.
-            judgement => Box::pin(self.settle(client, bytes, judgement)).await,
-        });
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps what it is given twice, in every flow"
+    )]
+    fn run(&mut self, client: Leg, mut bytes: BytesMut) -> impl Future<Output = ()> {
+        async move {
+            let judgement = match self.judge(&client, &mut bytes).await {
+                Some(judgement) => judgement,
+                // Apart, so that the flows that last do not carry what asking takes.
+                None => Box::pin(self.ask_origin(&client, &mut bytes)).await,
+            };
+            let bytes = bytes.freeze();
+            self.end = Some(match judgement {
+                Judgement::Allow(asked) => self.carry(client, bytes, asked).await,
+                // Apart, so that the flows that last do not carry what the others take.
+                judgement => Box::pin(self.settle(client, bytes, judgement)).await,
+            });
+        }
     }
 
     /// What is known, to be added to.

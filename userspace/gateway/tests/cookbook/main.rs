@@ -432,7 +432,7 @@ fn the_reference_names_every_example_and_each_says_what_for() {
             found += 1;
         }
     }
-    assert_eq!(found, 10);
+    assert_eq!(found, 11);
 }
 
 #[test]

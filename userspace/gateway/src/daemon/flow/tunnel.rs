@@ -96,7 +96,7 @@ impl<'a> Tunnel<'a> {
             Err(reason) => return Opened::Failed(reason),
         };
         flow.learn().destination = candidates.first();
-        flow.candidates = Some(candidates);
+        flow.candidates = Some(Box::new(candidates));
         if anonymous {
             match self.weigh(WHO) {
                 Ok(decided) => drop(self.flow.note(&decided)),
