@@ -9,7 +9,7 @@
 //! Who a client is, is found out anew for every request; nothing of it outlasts the request but a
 //! tunnel. A connection to an origin is used again only for the same server and the same user.
 //!
-//! TLS with the proxy itself is ended in front of all that ([`tls`]).
+//! TLS with the proxy itself is ended in front of all that (`tls.rs`).
 
 mod connect;
 mod connection;
