@@ -231,6 +231,10 @@ reasons! {
     PrivateDestination = 113, "private-destination";
     /// The ClientHello that follows a HelloRetryRequest says something else than the first.
     HelloRetryMismatch = 114, "hello-retry-mismatch";
+    /// The client showed no credentials that count, and the proxy listener asks for some.
+    NoCredentials = 115, "no-credentials";
+    /// The request came back to the proxy that had sent it on.
+    ProxyLoop = 116, "proxy-loop";
 }
 
 impl Reason {

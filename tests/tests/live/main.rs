@@ -30,6 +30,7 @@ mod leaks;
 mod observe;
 mod ordinary;
 mod prometheus;
+mod proxy;
 mod raw;
 mod recipe;
 mod records;

@@ -14,14 +14,8 @@ pub mod names;
 pub mod origin;
 pub mod pac;
 pub mod page;
+pub mod proxy;
 pub mod proxy_protocol;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "proxy listeners ask for it, which are not there yet"
-    )
-)]
 mod proxy_status;
 pub mod replay;
 pub mod request;

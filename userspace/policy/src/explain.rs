@@ -72,6 +72,18 @@ impl Policy {
             .collect()
     }
 
+    /// Whether a rule that may hold or not, by what is known, asks about one of some facts. A flow
+    /// that is undecided hangs on none of them otherwise.
+    #[must_use]
+    pub fn may_hang_on(&self, about: FactSet, facts: &Facts<'_>, scratch: &mut Scratch) -> bool {
+        scratch.looked.begin(Default::default());
+        let mut view = View::new(facts, &self.tables, &mut scratch.looked);
+        self.compiled.iter().any(|rule| {
+            about.iter().any(|fact| rule.guard.asks(fact))
+                && rule.guard.ask(&mut view).truth == Truth::Unknown
+        })
+    }
+
     /// What is written into a flow's record, with what is known when it is written: rules that are
     /// Unknown then do not hold.
     #[must_use]

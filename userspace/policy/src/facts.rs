@@ -176,13 +176,19 @@ impl<'a> Facts<'a> {
         self.is_http() || self.has_certificate()
     }
 
-    /// Whether the flow came by a proxy listener, so that facts of a CONNECT apply.
+    /// Whether the flow came by a proxy listener.
     #[must_use]
     pub const fn is_proxied(&self) -> bool {
         match self.listener {
             Some(listener) => !listener.is_transparent(),
             None => self.connect.is_some(),
         }
+    }
+
+    /// Whether a CONNECT opened the flow. Requests that name their URL to a proxy listener have none.
+    #[must_use]
+    pub const fn is_tunnel(&self) -> bool {
+        self.is_proxied() && self.connect.is_some()
     }
 
     /// Whether the flow is TLS or HTTP by the client's own first bytes and names a server, so that

@@ -164,8 +164,8 @@ enum Applies {
     Hello,
     /// To flows that are or may be decrypted.
     Inside,
-    /// To flows that came by a proxy listener.
-    Proxied,
+    /// To flows that a CONNECT opened.
+    Tunnels,
     /// To flows that have, or may get, requests to judge; of the decrypted ones to those that turn
     /// out to be HTTP.
     Http,
@@ -192,7 +192,7 @@ impl Applies {
                 Self::Certificate
             }
             Fact::ConnectHost | Fact::ConnectPort | Fact::ConnectUserAgent | Fact::HostMismatch => {
-                Self::Proxied
+                Self::Tunnels
             }
             Fact::ContentType
             | Fact::Headers
@@ -211,7 +211,7 @@ impl Applies {
         match self {
             Self::Always => FactSet::EMPTY,
             Self::Certificate | Self::Hello | Self::Inside => TLS,
-            Self::Proxied => CONNECT,
+            Self::Tunnels => CONNECT,
             Self::Http | Self::Requests => REQUESTS,
         }
     }
@@ -239,6 +239,7 @@ pub(crate) enum Test {
     /// Marks of the table of client addresses.
     Client(Box<[u32]>),
     ClientCertificate(bool),
+    ConnectHostIsIp(bool),
     ConnectPort(Box<[PortRange]>),
     /// Marks of the table of destinations.
     Destination(Box<[u32]>),
@@ -342,7 +343,7 @@ impl Check {
                         view.negotiation,
                         Some(Tls::Not(reason)) if !reason.follows_hello()
                     ),
-                    Applies::Proxied => view.facts.is_proxied(),
+                    Applies::Tunnels => view.facts.is_tunnel(),
                     _ => view.has_requests,
                 }
             }
@@ -403,6 +404,10 @@ impl Check {
             Test::Certificate(states) => states.meets(facts.certificate),
             Test::Client(marks) => meets(marks, view.looked.client(view.tables, facts)),
             Test::ClientCertificate(expected) => facts.client_certificate == Some(*expected),
+            Test::ConnectHostIsIp(expected) => {
+                let host = facts.connect.and_then(|connect| connect.host);
+                host.is_some_and(|host| is_ip_literal(host) == *expected)
+            }
             Test::ConnectPort(ranges) => {
                 in_ranges(ranges, facts.connect.and_then(|connect| connect.port))
             }

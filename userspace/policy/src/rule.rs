@@ -169,6 +169,8 @@ pub enum Condition {
     ClientCertificate(bool),
     /// CONNECT names one of the hosts.
     ConnectHost(Vec<Option<HostItem>>),
+    /// CONNECT names an address, or a name.
+    ConnectHostIsIp(bool),
     /// CONNECT names a port in one of the ranges.
     ConnectPort(Vec<PortRange>),
     /// The User-Agent of the CONNECT.
@@ -245,7 +247,7 @@ impl Condition {
             Self::Certificate(_) => Fact::Certificate,
             Self::Client(_) => Fact::Client,
             Self::ClientCertificate(_) => Fact::ClientCertificate,
-            Self::ConnectHost(_) => Fact::ConnectHost,
+            Self::ConnectHost(_) | Self::ConnectHostIsIp(_) => Fact::ConnectHost,
             Self::ConnectPort(_) => Fact::ConnectPort,
             Self::ConnectUserAgent(_) => Fact::ConnectUserAgent,
             Self::ContentType(_) => Fact::ContentType,
@@ -285,6 +287,7 @@ impl Condition {
             Self::Client(_) => "client",
             Self::ClientCertificate(_) => "client-certificate",
             Self::ConnectHost(_) => "connect-host",
+            Self::ConnectHostIsIp(_) => "connect-host-is-ip",
             Self::ConnectPort(_) => "connect-port",
             Self::ConnectUserAgent(_) => "connect-user-agent",
             Self::ContentType(_) => "content-type",

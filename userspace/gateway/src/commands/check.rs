@@ -7,6 +7,7 @@ use sluice_mint::{AuthorityFiles, Clock, SystemClock};
 use super::ca;
 use crate::config::{self, Config, show};
 use crate::daemon::records;
+use crate::proxy::Door;
 
 /// Arguments of `sluice check`.
 #[derive(clap::Args)]
@@ -44,6 +45,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     });
     match loaded {
         Ok(config) => {
+            for proxy in &config.proxies {
+                if let Err(error) = Door::new(proxy) {
+                    eprintln!("{}: {error:#}", file.display());
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
             let authority = config
                 .ca
                 .as_ref()

@@ -13,19 +13,13 @@ mod intercept;
 mod lists;
 mod log;
 mod names;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "proxy listeners ask for it, which are not there yet"
-    )
-)]
 mod pac;
 mod page;
 mod pattern;
 mod people;
 mod problem;
 mod providers;
+mod proxy;
 mod read;
 mod rules;
 mod schedules;
@@ -56,6 +50,7 @@ pub(crate) use people::{lease, user as user_name};
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
+pub use proxy::{Demand, ForwardedFor, Proxy, ProxyTls};
 use sources::Files;
 pub use sources::Sources;
 pub use value::{DevicePattern, protocol_name, show_duration, show_size};
@@ -101,6 +96,8 @@ pub struct Config {
     pub shadow: Option<PathBuf>,
     /// What the lists were made of, for [`Config::reload`].
     pub sources: Sources,
+    /// The explicit proxies.
+    pub proxies: Vec<Proxy>,
     /// The authority that signs for origins; `None`: nothing is decrypted, and no page shown.
     pub ca: Option<Ca>,
     /// Where metrics and health are served.
@@ -366,7 +363,7 @@ impl Config {
     /// Whether a flow can come to where the addresses of a name are asked for.
     #[must_use]
     pub const fn needs_names(&self) -> bool {
-        !matches!(self.steer.sni_truth, SniTruth::Off)
+        !matches!(self.steer.sni_truth, SniTruth::Off) || !self.proxies.is_empty()
     }
 
     /// Compiles what the kernel decides, as one generation.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sluice_policy::{GroupId, ListId, ScheduleId};
+use sluice_policy::{GroupId, ListId, ListenerPattern, ScheduleId};
 
 use super::{
     lists::ListKind,
+    pattern,
     problem::near_miss,
     read::{Keys, Section},
 };
@@ -20,6 +21,8 @@ pub(super) struct Named<'t> {
 /// What a rule may refer to.
 #[derive(Default)]
 pub(super) struct Names {
+    /// The proxy listeners.
+    pub(super) listeners: Vec<String>,
     pub(super) groups: BTreeMap<String, GroupId>,
     /// The lists; of a kind that was not understood there is none.
     pub(super) lists: BTreeMap<String, (ListId, Option<ListKind>)>,
@@ -30,6 +33,26 @@ impl Names {
     /// The group of a name; why there is none, otherwise.
     pub(super) fn group(&self, name: &str) -> Result<GroupId, String> {
         find(&self.groups, "group", name).copied()
+    }
+
+    /// The listener that a word means; why there is none, otherwise.
+    pub(super) fn listener(&self, text: &str) -> Result<ListenerPattern, String> {
+        let pattern = pattern::listener(text);
+        let ListenerPattern::Named(name) = &pattern else {
+            return Ok(pattern);
+        };
+        if self.listeners.contains(name) {
+            return Ok(pattern);
+        }
+        let words = ["transparent", "proxy"].into_iter();
+        let words = words.chain(self.listeners.iter().map(String::as_str));
+        Err(match near_miss(text, words) {
+            Some(meant) => format!("there is no listener \"{text}\": did you mean \"{meant}\"?"),
+            None => format!(
+                "there is no listener \"{text}\": write a [[proxy]] of that name, \"proxy\" or \
+                 \"transparent\""
+            ),
+        })
     }
 
     /// The schedule of a name; why there is none, otherwise.

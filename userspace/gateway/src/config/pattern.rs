@@ -180,11 +180,12 @@ pub(super) fn size(text: &str) -> Result<SizeRange, String> {
     Ok(SizeRange { least, most })
 }
 
-pub(super) fn listener(text: &str) -> Result<ListenerPattern, String> {
+/// The listeners that a word means, whether there are such or not.
+pub(super) fn listener(text: &str) -> ListenerPattern {
     match text {
-        "transparent" => Ok(ListenerPattern::Transparent),
-        "proxy" => Ok(ListenerPattern::Proxy),
-        _ => Err(unknown_word(text, ["transparent", "proxy"].into_iter())),
+        "transparent" => ListenerPattern::Transparent,
+        "proxy" => ListenerPattern::Proxy,
+        name => ListenerPattern::Named(name.to_owned()),
     }
 }
 

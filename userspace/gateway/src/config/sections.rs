@@ -18,7 +18,7 @@ use super::{
     names::{Names, name},
     page, people,
     problem::Problems,
-    providers,
+    providers, proxy,
     read::{Item, Keys, Section},
     rules, schedules,
     sources::Files,
@@ -44,11 +44,12 @@ const TOP: Keys = Keys {
         "list",
         "schedule",
         "rule",
+        "proxy",
         "ca",
         "admin",
         "log",
     ],
-    later: &["proxy"],
+    later: &[],
 };
 
 /// Reads a whole document; `None` where it has a mistake that leaves no configuration.
@@ -77,15 +78,30 @@ pub(super) fn config<'t>(
     let identity = section(&top, "identity", people::IDENTITY, problems);
     let addresses = people::addresses(&identity);
     let providers = providers::settings(&identity, files);
-    let mut names = Names::default();
+    let proxies = proxy::proxies(&top, files);
+    let mut names = Names {
+        listeners: proxies
+            .iter()
+            .map(|(proxy, _)| proxy.name.to_string())
+            .collect(),
+        ..Names::default()
+    };
     let set = RuleSet {
         defaults: rules::defaults(&policy_section),
         users: people::users(&top, &identity, files),
         groups: people::groups(&top, files, &mut names),
         lists: lists::lists(&top, files, &mut names),
         schedules: schedules::schedules(&top, &mut names),
-        rules: rules::rules(&top, &names, rules::plain_block(&policy_section)),
+        rules: proxy::rules(proxies.iter().map(|(proxy, _)| proxy))
+            .into_iter()
+            .chain(rules::rules(
+                &top,
+                &names,
+                rules::plain_block(&policy_section),
+            ))
+            .collect(),
     };
+    let proxies = proxy::pacs(proxies, &names, &set.lists);
     let ca = top
         .get("ca")
         .and_then(|item| item.section("[ca]", authority::CA))
@@ -120,6 +136,7 @@ pub(super) fn config<'t>(
         identity: providers,
         shadow,
         sources: files.after.take(),
+        proxies,
         ca,
         admin,
         log,
@@ -305,12 +322,12 @@ fn egress(section: &Section<'_>) -> Egress {
     }
 }
 
-fn ports(text: &str) -> Result<PortRange, String> {
+pub(super) fn ports(text: &str) -> Result<PortRange, String> {
     text.parse()
         .map_err(|error: sluice_policy::PortError| error.to_string())
 }
 
-fn net(text: &str) -> Result<Net, String> {
+pub(super) fn net(text: &str) -> Result<Net, String> {
     if text.starts_with("list:") {
         return Err("lists are not yet supported in this version: write the addresses".into());
     }

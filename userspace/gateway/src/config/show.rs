@@ -9,7 +9,8 @@ use std::fmt::{self, Display, Write};
 use sluice_mint::PassphraseSource;
 
 use super::{
-    Ca, Config, Log, Midstream, OnFailure, WhenFull, protocol_name, show_duration, show_size,
+    Ca, Config, Log, Midstream, OnFailure, Proxy, ProxyTls, WhenFull, protocol_name, show_duration,
+    show_size,
     warn::{notes, openings, warnings},
 };
 use crate::page::Contact;
@@ -42,6 +43,35 @@ pub fn effective(config: &Config) -> String {
         }
     }
     text
+}
+
+fn proxies(proxy: &Proxy, out: &mut String) -> fmt::Result {
+    writeln!(out, "\nproxy \"{}\":", proxy.name)?;
+    row(out, "listen", list(&proxy.listen))?;
+    if let Some(ProxyTls {
+        certificate,
+        key,
+        client_ca,
+    }) = &proxy.tls
+    {
+        row(out, "tls.certificate", certificate.display())?;
+        row(out, "tls.key", key.display())?;
+        if let Some(client_ca) = client_ca {
+            row(out, "tls.client_ca", client_ca.display())?;
+        }
+    }
+    row(out, "identify", list(&proxy.identify))?;
+    row(out, "identity", proxy.identity.name())?;
+    let allowed = |is_so| if is_so { "allow" } else { "block" };
+    row(
+        out,
+        "unidentified_tunnels",
+        allowed(proxy.unidentified_tunnels),
+    )?;
+    row(out, "connect_ports", list(&proxy.connect_ports))?;
+    row(out, "connect_addresses", allowed(proxy.connect_addresses))?;
+    row(out, "forwarded_for", proxy.forwarded_for.name())?;
+    row(out, "via", proxy.via)
 }
 
 fn sections(config: &Config, out: &mut String) -> fmt::Result {
@@ -120,6 +150,10 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
     row(out, "hello_limit", show_size(steer.hello_limit as u64))?;
     row(out, "strict_hrr", steer.strict_hrr)?;
     row(out, "sni_truth", steer.sni_truth.name())?;
+
+    for proxy in &config.proxies {
+        proxies(proxy, out)?;
+    }
 
     writeln!(out, "\nsplice:")?;
     let timeout = |time: Option<_>| time.map_or("none".into(), show_duration);

@@ -140,7 +140,8 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
     }
     found.extend(config.identity.providers.iter().flat_map(provider));
-    if steered.is_empty() && config.steer.ports.http.is_empty() {
+    let steers = !steered.is_empty() || !config.steer.ports.http.is_empty();
+    if !steers && config.proxies.is_empty() {
         found.push("no port is steered: no flow reaches the rules".into());
     }
     found.extend(of_records(&config.log));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_abi::Reason;
 use sluice_peek::{End as PeekEnd, FirstReader, foreign};
-use sluice_policy::{BlockKind, Decision, Fact, Outcome, RuleId, Stage};
+use sluice_policy::{BlockKind, Decided, Decision, Fact, Outcome, RuleId, Stage};
 use sluice_splice::{DialError, DialOptions, End, Progress, Read, dial, relay_on};
 use tokio::net::TcpStream;
 
@@ -21,6 +21,7 @@ use super::leg::Leg;
 use super::metrics::Verdict;
 use super::peek::{First, Limits, read_first, read_host};
 use super::proof::{Because, Inspected};
+use super::reach::{self, Candidates};
 use super::worker::Worker;
 
 /// A connection of a client's, however its socket came to be.
@@ -36,7 +37,12 @@ pub struct Arrived {
 
 /// Serves a flow until it is over. Its record is written then, also where the task is cut off.
 pub async fn serve(worker: &Rc<Worker>, arrived: Arrived) {
-    let mut flow = Flow::begin(worker, &arrived);
+    let known = Known::new(
+        canonical(arrived.client),
+        canonical(arrived.destination),
+        unix_seconds(SystemTime::now()),
+    );
+    let mut flow = Flow::begin(worker, worker.generation(), known);
     let client = Leg::new(arrived.stream);
     let generation = Arc::clone(&flow.generation);
     let place = worker.shared.limits.admit(
@@ -58,18 +64,17 @@ pub async fn serve(worker: &Rc<Worker>, arrived: Arrived) {
     if worker.shared.access.refuses() {
         return flow.refuse(Reason::AuditUnavailable);
     }
-    let mut bytes = BytesMut::new();
-    let judgement = match flow.judge(&client, &mut bytes).await {
-        Some(judgement) => judgement,
-        // Apart, so that the flows that last do not carry what asking takes.
-        None => Box::pin(flow.ask_origin(&client, &mut bytes)).await,
-    };
-    let bytes = bytes.freeze();
-    flow.end = Some(match judgement {
-        Judgement::Allow(asked) => flow.carry(client, bytes, asked).await,
-        // Apart, so that the flows that last do not carry what the others take.
-        judgement => Box::pin(flow.settle(client, bytes, judgement)).await,
-    });
+    flow.run(client, BytesMut::new()).await;
+}
+
+/// Counts and records a flow that no rule was asked about.
+pub(crate) fn refuse(worker: &Rc<Worker>, known: Known, reason: Reason) {
+    Flow::begin(worker, worker.generation(), known).refuse(reason);
+}
+
+/// The present, in seconds since 1970.
+pub(crate) fn now() -> i64 {
+    unix_seconds(SystemTime::now())
 }
 
 /// What is to be done with a flow.
@@ -114,11 +119,19 @@ struct Flow<'a> {
     stage: Stage,
     /// Whether the policy was asked at all.
     judged: bool,
+    /// What the policy said before any byte was read, where it was asked then: an outcome, or that
+    /// there must be more.
+    opened: Option<Option<Outcome>>,
+    /// Where it may be dialled, where that is not only the destination.
+    candidates: Option<Box<Candidates>>,
     /// How far the policy has come with it, while it is undecided.
     settled: Option<Box<sluice_policy::Progress>>,
-    peeked: Duration,
-    connected: Duration,
-    waited: Duration,
+    /// In microseconds.
+    peeked: u64,
+    /// In microseconds.
+    connected: u64,
+    /// In microseconds.
+    waited: u64,
     /// What there is to say of it where it was decrypted or shown a page.
     decrypted: Option<Box<Decrypted>>,
     /// Bytes that the origin took before the relay began, and bytes that the client took.
@@ -129,19 +142,16 @@ struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    fn begin(worker: &'a Rc<Worker>, arrived: &Arrived) -> Self {
+    fn begin(worker: &'a Rc<Worker>, generation: Arc<Generation>, known: Known) -> Self {
         worker.active.set(worker.active.get() + 1);
         let began = Instant::now();
-        let client = canonical(arrived.client);
-        let mut known = Known::new(
-            client,
-            canonical(arrived.destination),
-            unix_seconds(SystemTime::now()),
-        );
-        known.identity = worker.shared.addresses.at(client.ip(), began);
+        let mut known = known;
+        if known.identity.is_none() {
+            known.identity = worker.shared.addresses.at(known.client.ip(), began);
+        }
         Self {
             worker,
-            generation: worker.generation(),
+            generation,
             known: Rc::new(known),
             began,
             verdict: Verdict::Block,
@@ -153,14 +163,37 @@ impl<'a> Flow<'a> {
             outcome: None,
             stage: Stage::Open,
             judged: false,
+            opened: None,
+            candidates: None,
             settled: None,
-            peeked: Duration::ZERO,
-            connected: Duration::ZERO,
-            waited: Duration::ZERO,
+            peeked: 0,
+            connected: 0,
+            waited: 0,
             decrypted: None,
             before: (0, 0),
             progress: Progress::default(),
             end: None,
+        }
+    }
+
+    /// Serves it until it is over; `bytes` are the client's that were read already.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps what it is given twice, in every flow"
+    )]
+    fn run(&mut self, client: Leg, mut bytes: BytesMut) -> impl Future<Output = ()> {
+        async move {
+            let judgement = match self.judge(&client, &mut bytes).await {
+                Some(judgement) => judgement,
+                // Apart, so that the flows that last do not carry what asking takes.
+                None => Box::pin(self.ask_origin(&client, &mut bytes)).await,
+            };
+            let bytes = bytes.freeze();
+            self.end = Some(match judgement {
+                Judgement::Allow(asked) => self.carry(client, bytes, asked).await,
+                // Apart, so that the flows that last do not carry what the others take.
+                judgement => Box::pin(self.settle(client, bytes, judgement)).await,
+            });
         }
     }
 
@@ -178,13 +211,17 @@ impl<'a> Flow<'a> {
     /// Finds out what the policy says, looking no deeper than it must; `None` where the origin has
     /// to be asked.
     async fn judge(&mut self, client: &TcpStream, bytes: &mut BytesMut) -> Option<Judgement> {
-        let decided = match self.decide() {
-            Ok(Outcome::Allow | Outcome::Splice) => return Some(Judgement::Allow(None)),
-            Ok(Outcome::Block(BlockKind::Reset)) => {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.decide().ok(),
+        };
+        let decided = match opened {
+            Some(Outcome::Allow | Outcome::Splice) => return Some(Judgement::Allow(None)),
+            Some(Outcome::Block(BlockKind::Reset)) => {
                 return Some(Judgement::Block(BlockKind::Reset));
             }
             // An alert is for clients that speak TLS, so the first bytes are read nevertheless.
-            decided => decided.ok(),
+            decided => decided,
         };
         let limits = Limits {
             hello: self.generation.hello_limit,
@@ -192,8 +229,9 @@ impl<'a> Flow<'a> {
             silent_timeout: self.generation.silent_timeout,
         };
         let first = read_first(client, bytes, &limits).await;
-        self.peeked = self.began.elapsed();
-        self.worker.metrics.peek.note(self.peeked);
+        let peeked = self.began.elapsed();
+        self.peeked = micros(peeked);
+        self.worker.metrics.peek.note(peeked);
         let gone = first.is_err();
         // What came before the reset may tell already that it is no TLS.
         let reset = || FirstReader::new(limits.hello).finish(bytes, PeekEnd::Eof);
@@ -299,9 +337,10 @@ impl<'a> Flow<'a> {
         let hello = bytes.get(..consumed).unwrap_or(bytes);
         let began = Instant::now();
         let heard = ask(client, origin, hello, held, &limits).await;
-        self.waited = began.elapsed();
+        let waited = began.elapsed();
+        self.waited = micros(waited);
         let heard = heard?;
-        self.worker.metrics.server_hello.note(self.waited);
+        self.worker.metrics.server_hello.note(waited);
         self.before.0 = heard.sent as u64;
         Some(heard)
     }
@@ -397,13 +436,17 @@ impl<'a> Flow<'a> {
         self.worker.metrics.decision.of(stage).note(taken);
         self.stage = stage;
         self.judged = true;
-        let decided = match decision {
-            Decision::Decided(decided) => decided,
+        match decision {
+            Decision::Decided(decided) => Ok(self.note(&decided)),
             Decision::Undecided(undecided) => {
                 self.settled = Some(settled);
-                return Err(undecided.next);
+                Err(undecided.next)
             }
-        };
+        }
+    }
+
+    /// Notes what the policy says.
+    fn note(&mut self, decided: &Decided) -> Outcome {
         self.verdict = match decided.outcome {
             Outcome::Allow | Outcome::Splice => Verdict::Splice,
             _ => Verdict::Block,
@@ -419,16 +462,60 @@ impl<'a> Flow<'a> {
             .any(|fact| decided.support.contains(fact));
         self.warned_by = decided.warned_by;
         self.outcome = Some(decided.outcome);
-        Ok(decided.outcome)
+        decided.outcome
     }
 
     /// Connects to the origin.
     async fn dial(&mut self, bytes_follow: bool) -> Result<Leg, Reason> {
-        let to = self.known.destination;
-        let dialled = dial_origin(self.worker, &self.generation, to, bytes_follow).await;
-        let (origin, connected) = dialled?;
-        self.connected = connected;
+        let (worker, generation) = (self.worker, Arc::clone(&self.generation));
+        let Some(mut candidates) = self.candidates.take() else {
+            let to = self.known.destination;
+            let (origin, connected) = dial_origin(worker, &generation, to, bytes_follow).await?;
+            self.connected = micros(connected);
+            return Ok(origin);
+        };
+        candidates.retain(|address| self.is_same_at(address));
+        let dialled = reach::dial_first(worker, &generation, &candidates, bytes_follow).await;
+        let (origin, address, connected) = dialled?;
+        self.connected = micros(connected);
+        if address != self.known.destination {
+            self.judge_again(address)?;
+        }
         Ok(origin)
+    }
+
+    /// Whether the rules say the same of another address of the server's.
+    fn is_same_at(&self, address: SocketAddr) -> bool {
+        let (Some(outcome), true) = (self.outcome, address != self.known.destination) else {
+            return true;
+        };
+        let policy = &self.generation.policy;
+        let mut known = (*self.known).clone();
+        known.destination = address;
+        let facts = known.facts(policy);
+        let decision = policy.decide(&facts, &mut self.worker.scratch.borrow_mut());
+        matches!(decision, Decision::Decided(decided) if decided.outcome == outcome)
+    }
+
+    /// Judges a flow by the address that it was led to in place of the one that it was judged by:
+    /// only what is the same for both goes on.
+    fn judge_again(&mut self, address: SocketAddr) -> Result<(), Reason> {
+        self.learn().destination = address;
+        self.settled = None;
+        let Some(before) = self.outcome else {
+            return Ok(());
+        };
+        match self.decide() {
+            Ok(outcome) if outcome == before => Ok(()),
+            Ok(_) => {
+                self.verdict = Verdict::Block;
+                Err(self.reason)
+            }
+            Err(_) => {
+                self.deny(Reason::StageUnavailable);
+                Err(Reason::StageUnavailable)
+            }
+        }
     }
 
     /// Connects to the origin, unless it has been asked already, and relays; returns why it ended.
@@ -474,7 +561,7 @@ impl<'a> Flow<'a> {
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
@@ -533,8 +620,11 @@ mod intercept;
 mod retry;
 mod tell;
 mod truth;
+mod tunnel;
 
 use intercept::Decrypted;
+use tell::micros;
+pub(crate) use tunnel::{Opened, Tunnel, WHO};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The policy in force, as flows see it.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +11,11 @@ use sluice_splice::Options;
 
 use super::metrics::rules::RuleHits;
 use crate::config::{Config, SniTruth};
-use crate::identity::{addresses::Settings, providers::Providers};
+use crate::identity::{addresses::Settings, authenticate::Authenticator, providers::Providers};
 use crate::intercept::Means;
 use crate::names::Names;
 use crate::page::Pages;
+use crate::proxy::{Asker, Door};
 use crate::request::Limits;
 
 /// Everything that a flow is judged and carried by. A flow keeps the one it began with.
@@ -41,6 +43,10 @@ pub struct Generation {
     names: Option<Names>,
     /// How long an attempt to connect has until the name's next address is tried beside it.
     pub attempt_delay: Duration,
+    /// The proxy listeners, by name.
+    pub doors: HashMap<Box<str>, Arc<Door>>,
+    /// Who tells the clients of a proxy listener by their credentials, by the listener's name.
+    pub askers: HashMap<Box<str>, Arc<dyn Asker>>,
     /// Time for the origin to accept the connection.
     pub connect_timeout: Duration,
     /// How allowed flows are relayed.
@@ -101,6 +107,14 @@ impl Generation {
         )
     }
 
+    /// Who tells the clients of a proxy listener.
+    pub(crate) fn asker(&self, listener: &str) -> Arc<dyn Asker> {
+        match self.askers.get(listener) {
+            Some(asker) => Arc::clone(asker),
+            None => Arc::new(Authenticator::default()),
+        }
+    }
+
     fn with(
         number: u64,
         config: &Config,
@@ -112,6 +126,7 @@ impl Generation {
         let names = config
             .needs_names()
             .then(|| Names::after(&config.resolver, names));
+        let askers = askers(config, &providers)?;
         Ok(Self {
             number,
             means,
@@ -131,6 +146,8 @@ impl Generation {
             sni_truth: config.steer.sni_truth,
             names: names.transpose()?,
             attempt_delay: config.resolver.attempt_delay,
+            doors: doors(config)?,
+            askers,
             connect_timeout: config.splice.connect_timeout,
             relay: Options {
                 idle_timeout: config.splice.idle_timeout.unwrap_or_default(),
@@ -152,6 +169,33 @@ impl Generation {
     pub const fn names(&self) -> Option<&Names> {
         self.names.as_ref()
     }
+}
+
+fn doors(config: &Config) -> anyhow::Result<HashMap<Box<str>, Arc<Door>>> {
+    let doors = config.proxies.iter();
+    doors
+        .map(|proxy| Ok((proxy.name.clone(), Arc::new(Door::new(proxy)?))))
+        .collect()
+}
+
+/// Who tells the clients of each listener that asks for credentials.
+fn askers(
+    config: &Config,
+    providers: &Providers,
+) -> anyhow::Result<HashMap<Box<str>, Arc<dyn Asker>>> {
+    let asking = config
+        .proxies
+        .iter()
+        .filter(|proxy| !proxy.identify.is_empty());
+    asking
+        .map(|proxy| {
+            let names: Vec<&str> = proxy.identify.iter().map(|name| &**name).collect();
+            let asker = providers
+                .authenticator(&names)
+                .with_context(|| format!("[[proxy]] \"{}\"", proxy.name))?;
+            Ok((proxy.name.clone(), Arc::new(asker) as Arc<dyn Asker>))
+        })
+        .collect()
 }
 
 /// Where the current generation is.

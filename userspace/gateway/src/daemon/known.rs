@@ -1,11 +1,13 @@
 //! What is known of a flow.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use sluice_peek::NotTls;
 use sluice_policy::{
-    CertificateState, CertificateStates, Connect, Facts, Listener, NotNegotiated, Policy, Stage,
-    Tls, TlsVersion,
+    Authority, CertificateState, CertificateStates, Connect, Facts, Listener, NotNegotiated,
+    Policy, Stage, Tls, TlsVersion,
 };
 
 use super::metrics;
@@ -56,6 +58,16 @@ pub(crate) struct Connecting {
     pub(crate) user_agent: Option<Box<str>>,
 }
 
+impl fmt::Display for Connecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// What a handshake of our own told of the origin.
 #[derive(Clone, Debug)]
 pub(crate) struct Certified {
@@ -98,6 +110,17 @@ impl Known {
         }
     }
 
+    /// What a request in the clear to a proxy tells: it is HTTP, for this server.
+    pub(crate) fn begin_request(&mut self, authority: &Authority) {
+        self.first = Some(First::NotTls(NotTls::NotTls));
+        self.application = Some("http");
+        self.http_host = Some(authority.host().into());
+        self.destination = (Ipv4Addr::UNSPECIFIED, authority.port()).into();
+        if let Some(address) = authority.address() {
+            self.destination.set_ip(address.to_canonical());
+        }
+    }
+
     /// Who the client is, for what is remembered of it.
     pub(crate) fn who(&self, policy: &Policy) -> Client {
         match self.visitor(policy) {
@@ -126,6 +149,23 @@ impl Known {
             Some(First::Hello(hello)) => hello.sni.as_ref().map(|name| name.as_str()),
             _ => None,
         }
+    }
+
+    /// What the CONNECT asked for, where one opened the flow.
+    pub(crate) fn connecting(&self) -> Option<&Connecting> {
+        self.proxied.as_ref()?.connect.as_ref()
+    }
+
+    /// The name of the server: that of the hello or, where it has none, of the CONNECT.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let is_name = |host: &&str| host.parse::<IpAddr>().is_err();
+        let connecting = || Some(&*self.connecting()?.host).filter(is_name);
+        self.sni().or_else(connecting)
+    }
+
+    /// The listener that took the flow; `None`: the kernel steered it.
+    pub(crate) fn listener(&self) -> Option<&str> {
+        self.proxied.as_ref().map(|proxied| &*proxied.listener)
     }
 
     /// Whether the client began with a genuine ClientHello.
@@ -162,6 +202,9 @@ impl Known {
                 facts::of_not_tls(opened, *why, self.application, self.http_host.as_deref())
             }
         };
+        if facts.host.is_none() {
+            facts.host = self.connecting().map(|connecting| &*connecting.host);
+        }
         if let Some(answered) = self.answered {
             facts = facts::of_answer(facts, answered);
         }

@@ -197,6 +197,8 @@ pub struct WorkerMetrics {
     requests: ByReason,
     /// Leaves that a client refused though they were in order.
     pub rejected_leaves: AtomicU64,
+    /// Requests to proxy listeners that were answered by asking who makes them.
+    pub asked_for_credentials: AtomicU64,
     /// Times that accepting paused for want of descriptors or memory.
     pub accept_pauses: AtomicU64,
     /// Flows whose task panicked.
@@ -229,6 +231,7 @@ impl WorkerMetrics {
             request: Latency::network(),
             requests: ByReason::new(REQUEST_VERDICTS.len()),
             rejected_leaves: AtomicU64::new(0),
+            asked_for_credentials: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             pool,

@@ -18,13 +18,6 @@ pub mod metrics;
 pub mod packets;
 mod peek;
 mod proof;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "proxy listeners ask for it, which are not there yet"
-    )
-)]
 pub(crate) mod reach;
 pub mod record;
 pub mod records;

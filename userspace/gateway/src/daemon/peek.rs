@@ -27,7 +27,7 @@ pub(crate) enum First {
 /// Reads until the ClientHello is whole, or the bytes cannot become one and tell an application or
 /// none, or their time is over.
 ///
-/// The bytes are taken out of the socket into `bytes`, so that a hello larger than the socket's
+/// What `bytes` holds already was read before. The bytes are taken out of the socket into `bytes`, so that a hello larger than the socket's
 /// buffer is no obstacle. Both deadlines are absolute: a byte now and then buys nothing. A client
 /// that reset the connection is an error.
 pub(crate) async fn read_first(
@@ -37,6 +37,14 @@ pub(crate) async fn read_first(
 ) -> io::Result<First> {
     let mut reader = FirstReader::new(limits.hello);
     let mut deadline = Instant::now() + limits.silent_timeout;
+    if !bytes.is_empty() {
+        deadline = Instant::now() + limits.hello_timeout;
+        match reader.advance(bytes) {
+            Peek::NeedMore => {}
+            Peek::Hello(hello) => return Ok(First::Hello(Box::new(hello))),
+            Peek::NotTls(why) => return Ok(First::NotTls(why)),
+        }
+    }
     loop {
         let read = match timeout_at(deadline, read_some(client, bytes)).await {
             Ok(read) => read?,

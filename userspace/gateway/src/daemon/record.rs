@@ -24,6 +24,13 @@ pub struct Record<'a> {
     pub destination: SocketAddr,
     /// Who the client is, where that is known.
     pub user: Option<&'a str>,
+    /// The proxy listener that the client dialled; absent where the kernel steered the flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<&'a str>,
+    /// What its CONNECT asked for, host and port. The destination is 0.0.0.0 where its address was
+    /// not looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<String>,
     /// "splice", "intercept" or "block".
     pub verdict: &'static str,
     /// The rule that decided.
@@ -121,6 +128,9 @@ pub struct RequestRecord<'a> {
     pub destination: SocketAddr,
     /// Who the client is, where that is known.
     pub user: Option<&'a str>,
+    /// The proxy listener that the client dialled; absent where the kernel steered the flow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<&'a str>,
     /// The method; "-" where the head could not be read.
     pub method: &'a str,
     /// The URL in its normal form; empty where the request has none.

@@ -1,5 +1,7 @@
 //! A new configuration while the daemon runs: all of it, or none.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -95,11 +97,20 @@ fn changed(before: &Config, after: &Config) -> Vec<&'static str> {
             "gateway.listener_port",
             old.listener_port != new.listener_port,
         ),
+        ("listen of [[proxy]]", listens(before) != listens(after)),
         ("admin.listen", before.admin.listen != after.admin.listen),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
     .collect()
+}
+
+/// Where proxies listen, by name.
+fn listens(config: &Config) -> BTreeMap<&str, &[SocketAddr]> {
+    let proxies = config.proxies.iter();
+    proxies
+        .map(|proxy| (&*proxy.name, proxy.listen.as_slice()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -123,5 +134,13 @@ mod tests {
             changed(&before, &after),
             ["gateway.workers", "gateway.listener_port"]
         );
+        let proxy = |listen: &str, more: &str| {
+            config("", &format!("[[proxy]]\nlisten = [\"{listen}\"]\n{more}"))
+        };
+        let before = proxy("192.0.2.1:3128", "");
+        assert!(changed(&before, &proxy("192.0.2.1:3128", "via = false")).is_empty());
+        for after in [config("", ""), proxy("192.0.2.1:8080", "")] {
+            assert_eq!(changed(&before, &after), ["listen of [[proxy]]"]);
+        }
     }
 }

@@ -27,8 +27,8 @@ use super::metrics::WorkerMetrics;
 use super::packets;
 use super::record::AccessLog;
 use super::reload::{Loaded, load};
-use super::worker::{Phase, Shared, Worker};
-use crate::config::Config;
+use super::worker::{Listening, Phase, Shared, Worker};
+use crate::config::{Config, Proxy};
 use crate::identity::{addresses::Addresses, kept::Keeper};
 use crate::intercept::Memory;
 use crate::kernel_state::start_options;
@@ -69,6 +69,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     };
     let steering = Steering::start(&options).await?;
     let sockets = listeners(&config, workers)?;
+    let mut doors = proxies(&config, workers)?.into_iter();
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 
     let shared = Arc::new(shared(&config, generation, files)?);
@@ -92,7 +93,8 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     let mut crew = Crew::default();
     for (number, ((v4, v6), metrics)) in sockets.into_iter().zip(&metrics).enumerate() {
         let worker = (Arc::clone(&shared), Arc::clone(metrics));
-        let sockets = [Some(v4), v6].into_iter().flatten().collect();
+        let sockets = [Some(v4), v6].into_iter().flatten().map(Listening::from);
+        let sockets = sockets.chain(doors.next().unwrap_or_default()).collect();
         crew.hire(number, worker, sockets, phases.clone())?;
     }
     steering.heartbeat()?;
@@ -312,7 +314,7 @@ impl Crew {
         &mut self,
         number: usize,
         (shared, metrics): (Arc<Shared>, Arc<WorkerMetrics>),
-        sockets: Vec<TcpListener>,
+        sockets: Vec<Listening>,
         phases: watch::Receiver<Phase>,
     ) -> anyhow::Result<()> {
         let thread = std::thread::Builder::new()
@@ -365,6 +367,31 @@ fn listeners(
                 .then(|| bind(v6, &options).with_context(|| format!("cannot listen on {v6}")))
                 .transpose()?;
             Ok((v4, v6))
+        })
+        .collect()
+}
+
+/// The sockets of the proxy listeners, of every worker.
+fn proxies(config: &Config, workers: usize) -> anyhow::Result<Vec<Vec<Listening>>> {
+    let options = ListenOptions {
+        transparent: false,
+        ..ListenOptions::default()
+    };
+    let open = |proxy: &Proxy| -> anyhow::Result<Vec<Listening>> {
+        let name: Arc<str> = Arc::from(&*proxy.name);
+        let sockets = proxy.listen.iter().map(|&address| {
+            let socket = bind(address, &options);
+            let socket = socket.with_context(|| {
+                format!("[[proxy]] \"{name}\" cannot listen on {address}: is it an address of this machine?")
+            });
+            Ok(Listening::proxy(socket?, Arc::clone(&name)))
+        });
+        sockets.collect()
+    };
+    (0..workers)
+        .map(|_| {
+            let all: Vec<_> = config.proxies.iter().map(open).collect::<Result<_, _>>()?;
+            Ok(all.into_iter().flatten().collect())
         })
         .collect()
 }

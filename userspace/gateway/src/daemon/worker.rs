@@ -23,6 +23,7 @@ use super::metrics::WorkerMetrics;
 use super::record::AccessLog;
 use crate::identity::addresses::Addresses;
 use crate::intercept::Memory;
+use crate::proxy::{self, Accepted};
 
 /// How long accepting pauses after it failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -118,6 +119,12 @@ impl Worker {
         let _ = draining.wait_for(|is_so| *is_so).await;
     }
 
+    /// Counts what is being served until the guard is dropped.
+    pub(crate) fn engage(self: &Rc<Self>) -> Engaged {
+        self.active.set(self.active.get() + 1);
+        Engaged(Rc::clone(self))
+    }
+
     /// Flows that are being served.
     #[must_use]
     pub fn active(&self) -> usize {
@@ -140,7 +147,7 @@ impl Worker {
     /// The runtime cannot be made.
     pub fn run(
         self,
-        listeners: Vec<StdListener>,
+        listeners: Vec<impl Into<Listening>>,
         mut phase: watch::Receiver<Phase>,
     ) -> io::Result<()> {
         let runtime = Builder::new_current_thread()
@@ -151,8 +158,9 @@ impl Worker {
         runtime.block_on(async {
             let mut accepting = Vec::new();
             for listener in listeners {
-                let listener = TcpListener::from_std(listener)?;
-                let accept = accept(Rc::clone(&worker), listener, phase.clone());
+                let Listening { socket, proxy } = listener.into();
+                let listener = TcpListener::from_std(socket)?;
+                let accept = accept(Rc::clone(&worker), (listener, proxy), phase.clone());
                 accepting.push(tokio::task::spawn_local(accept));
             }
             loop {
@@ -187,8 +195,61 @@ impl Worker {
     }
 }
 
+/// Something that a worker serves besides flows, which is waited for like them.
+#[derive(Debug)]
+pub(crate) struct Engaged(Rc<Worker>);
+
+impl Drop for Engaged {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+    }
+}
+
+/// A socket that a worker accepts connections on.
+#[derive(Debug)]
+pub struct Listening {
+    socket: StdListener,
+    /// The name of the proxy listener; `None`: the kernel steers flows to it.
+    proxy: Option<Arc<str>>,
+}
+
+impl Listening {
+    /// The socket of a proxy listener.
+    #[must_use]
+    pub const fn proxy(socket: StdListener, name: Arc<str>) -> Self {
+        Self {
+            socket,
+            proxy: Some(name),
+        }
+    }
+}
+
+impl From<StdListener> for Listening {
+    fn from(socket: StdListener) -> Self {
+        Self {
+            socket,
+            proxy: None,
+        }
+    }
+}
+
 /// Accepts flows until the daemon drains; then those that wait already, and no more.
-async fn accept(worker: Rc<Worker>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+async fn accept(
+    worker: Rc<Worker>,
+    (listener, proxy): (TcpListener, Option<Arc<str>>),
+    mut phase: watch::Receiver<Phase>,
+) {
+    let begin = |worker: &Rc<Worker>, stream, client| match &proxy {
+        None => begin(worker, stream, client),
+        Some(listener) => begin_proxied(
+            worker,
+            Accepted {
+                stream,
+                client,
+                listener: Arc::clone(listener),
+            },
+        ),
+    };
     loop {
         if *phase.borrow() != Phase::Serving {
             break;
@@ -232,6 +293,11 @@ fn begin(worker: &Rc<Worker>, stream: tokio::net::TcpStream, client: std::net::S
         )
         .await;
     });
+}
+
+fn begin_proxied(worker: &Rc<Worker>, accepted: Accepted) {
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move { proxy::serve(&worker, accepted).await });
 }
 
 /// A failure of the connection concerns nobody else; one of the machine would come again at once.

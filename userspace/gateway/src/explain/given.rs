@@ -451,7 +451,11 @@ impl Prepared<'_> {
             port: given.connect_port.get().copied(),
             user_agent: text(&given.connect_user_agent),
         };
-        facts.connect = (connect != Connect::default()).then_some(connect);
+        // What is said to be absent of a CONNECT is said of one.
+        let of_tunnel = given.connect_host.is_named()
+            || given.connect_port.is_named()
+            || given.connect_user_agent.is_named();
+        facts.connect = of_tunnel.then_some(connect);
         facts.host = self.host.as_deref();
         facts.host_is_ip = given.host_is_ip.get().copied();
         facts.host_mismatch = given.host_mismatch.get().copied();

@@ -15,18 +15,23 @@ use super::through::writes_through;
 /// TLS brings one record at a time, of 16 KiB at most. Each read of HTTP becomes one write on the
 /// other leg, with a turn of two tasks between them, so that few large ones cost less.
 #[derive(Debug)]
-pub(super) struct Gather<S> {
+pub(crate) struct Gather<S> {
     stream: S,
     /// What ended a read that had brought something before.
     error: Option<io::Error>,
 }
 
 impl<S> Gather<S> {
-    pub(super) const fn new(stream: S) -> Self {
+    pub(crate) const fn new(stream: S) -> Self {
         Self {
             stream,
             error: None,
         }
+    }
+
+    /// The stream; nothing of it is kept here. What ended it ends it again.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
     }
 }
 

@@ -39,9 +39,12 @@ use client::Downstream;
 use rejected::Rejected;
 use tickets::TicketKeys;
 
-pub(crate) use exchange::{Exchange, Judged};
+pub(crate) use exchange::{Cut, Exchange, Judged, Link, Reply};
 pub(crate) use forward::Upstream;
-pub(crate) use serve::{serve, time_up};
+pub(crate) use gather::Gather;
+pub(crate) use pages::Told;
+pub(crate) use serve::{BUFFER, end_of, serve, time_up};
+pub(crate) use strict::Strict;
 
 /// Visitors that have gone on behind a warning, who are remembered at most.
 const WARNINGS: usize = 65_536;
@@ -55,6 +58,9 @@ pub struct Memory {
     pub tickets: Arc<TicketKeys>,
     /// Who went on behind a warning.
     pub warnings: Warnings,
+    /// What proxy listeners call themselves to others (RFC 9110 section 7.6.3): like nobody else, so
+    /// that what comes back is known by it, and without telling the host's name.
+    pub pseudonym: Box<str>,
 }
 
 impl Memory {
@@ -72,8 +78,17 @@ impl Memory {
                     .context("no random bytes are to be had")?,
             ),
             warnings: Warnings::new(WARNINGS)?,
+            pseudonym: pseudonym()?,
         })
     }
+}
+
+fn pseudonym() -> anyhow::Result<Box<str>> {
+    let mut bytes = [0; 6];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .ok()
+        .context("no random bytes are to be had")?;
+    Ok(format!("sluice-{}", crate::page::hex(&bytes)).into())
 }
 
 /// What a generation of the policy intercepts and probes with.

@@ -16,11 +16,12 @@ use crate::daemon::record::{RequestRecord, rfc3339};
 use crate::page::{
     About, Continuation, FORM_LIMIT, Preference, Problem, Reference, Visitor, Warned,
 };
+use crate::proxy::status_of;
 use crate::request::{Prepared, Refusal};
 
 impl Exchange {
     /// The answer in place of a request that cannot be forwarded as it is.
-    pub(super) fn refuse(&self, mut told: Told, refusal: &Refusal) -> Response<Reply> {
+    pub(crate) fn refuse(&self, mut told: Told, refusal: &Refusal) -> Response<Reply> {
         told.reason = match refusal {
             Refusal::Misdirected => Reason::MisdirectedRequest,
             _ => Reason::BadRequest,
@@ -39,9 +40,9 @@ impl Exchange {
     }
 
     /// Lets no request of a connection of HTTP/1 come behind an answer.
-    fn close_behind(&self, version: Version, answer: &mut Response<Reply>) {
+    pub(crate) fn close_behind(&self, version: Version, answer: &mut Response<Reply>) {
         if version != Version::HTTP_2 {
-            self.over.notify_one();
+            self.link.over.notify_one();
             let close = HeaderValue::from_static("close");
             answer.headers_mut().insert(CONNECTION, close);
         }
@@ -57,7 +58,7 @@ impl Exchange {
     }
 
     /// Notes what rules say of the record of a request.
-    pub(super) fn annotate(&self, told: &mut Told, facts: &Facts<'_>) {
+    pub(crate) fn annotate(&self, told: &mut Told, facts: &Facts<'_>) {
         let mut scratch = self.worker.scratch.borrow_mut();
         let annotations = self.generation.policy.annotations(facts, &mut scratch);
         told.no_log = annotations.no_log;
@@ -65,17 +66,21 @@ impl Exchange {
     }
 
     /// The answer in place of an origin's.
-    pub(super) fn unreachable(&self, mut told: Told, reason: Reason) -> Response<Reply> {
+    pub(crate) fn unreachable(&self, mut told: Told, reason: Reason) -> Response<Reply> {
         told.reason = reason;
         let problem = match reason {
             Reason::OriginTimeout => Problem::GatewayTimeout,
             Reason::AuditUnavailable => Problem::Unavailable,
+            Reason::SelfConnect | Reason::NeverConnect | Reason::PrivateDestination => {
+                Problem::Prohibited
+            }
             _ => Problem::BadGateway,
         };
         self.problem(&told, problem, reason.description())
     }
 
-    fn problem(&self, told: &Told, problem: Problem, why: &str) -> Response<Reply> {
+    /// The answer that tells of a problem.
+    pub(crate) fn problem(&self, told: &Told, problem: Problem, why: &str) -> Response<Reply> {
         let about = self.about(told, None);
         let pages = &self.generation.pages;
         let page = pages.problem(problem, Some(why), &about, told.preference());
@@ -95,7 +100,7 @@ impl Exchange {
     }
 
     /// The page in place of what is blocked.
-    pub(super) fn blocked(&self, told: &Told) -> Response<Bytes> {
+    pub(crate) fn blocked(&self, told: &Told) -> Response<Bytes> {
         let rule = told.rule.and_then(|id| self.generation.policy.rule(id));
         let about = self.about(told, rule);
         self.generation.pages.blocked(&about, told.preference())
@@ -164,7 +169,7 @@ impl Exchange {
                 let mut answer = self.page(&told, "warn", page);
                 if self.fixed.is_some() {
                     // This connection shows nothing but the page.
-                    self.over.notify_one();
+                    self.link.over.notify_one();
                     self.close_behind(version, &mut answer);
                 }
                 answer
@@ -178,14 +183,20 @@ impl Exchange {
     }
 
     /// Passes a page on, and records it.
-    pub(super) fn page(
+    pub(crate) fn page(
         &self,
         told: &Told,
         verdict: &'static str,
         page: Response<Bytes>,
     ) -> Response<Reply> {
         self.record(told, verdict, Some(page.status()));
-        let (parts, body) = page.into_parts();
+        let (mut parts, body) = page.into_parts();
+        if self.is_proxied() {
+            let pseudonym = &self.worker.shared.memory.pseudonym;
+            parts
+                .headers
+                .extend(status_of(pseudonym, told.reason, parts.status));
+        }
         let body = if told.method == Method::HEAD {
             Bytes::new()
         } else {
@@ -194,7 +205,7 @@ impl Exchange {
         Response::from_parts(parts, Either::Right(Full::new(body)))
     }
 
-    pub(super) fn record(&self, told: &Told, verdict: &'static str, status: Option<StatusCode>) {
+    pub(crate) fn record(&self, told: &Told, verdict: &'static str, status: Option<StatusCode>) {
         let metrics = &self.worker.metrics;
         metrics.note_request((verdict, told.reason));
         metrics.request.note(told.began.elapsed());
@@ -211,6 +222,7 @@ impl Exchange {
             client: self.known.client,
             destination: self.known.destination,
             user: self.known.user(policy),
+            listener: self.known.listener(),
             method: told.method.as_str(),
             url: &told.url,
             verdict,
@@ -226,26 +238,27 @@ impl Exchange {
 }
 
 /// What there is to tell of a request.
-pub(super) struct Told {
-    pub(super) began: Instant,
-    pub(super) time: SystemTime,
-    pub(super) method: Method,
-    pub(super) version: Version,
-    pub(super) url: String,
-    pub(super) host: Option<String>,
-    pub(super) rule: Option<RuleId>,
-    pub(super) reason: Reason,
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) began: Instant,
+    pub(crate) time: SystemTime,
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) url: String,
+    pub(crate) host: Option<String>,
+    pub(crate) rule: Option<RuleId>,
+    pub(crate) reason: Reason,
     /// The words that rules put down for it.
-    pub(super) tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// Whether a rule says that nothing is written of it.
-    pub(super) no_log: bool,
-    pub(super) reference: Reference,
-    pub(super) language: Option<HeaderValue>,
-    pub(super) accept: Option<HeaderValue>,
+    pub(crate) no_log: bool,
+    pub(crate) reference: Reference,
+    pub(crate) language: Option<HeaderValue>,
+    pub(crate) accept: Option<HeaderValue>,
 }
 
 impl Told {
-    pub(super) fn of(parts: &http::request::Parts) -> Self {
+    pub(crate) fn of(parts: &http::request::Parts) -> Self {
         Self {
             began: Instant::now(),
             time: SystemTime::now(),
@@ -270,7 +283,7 @@ impl Told {
         self.host = Some(prepared.authority().host().to_owned());
     }
 
-    fn preference(&self) -> Preference<'_> {
+    pub(super) fn preference(&self) -> Preference<'_> {
         Preference {
             accept: self.accept.as_ref().map(HeaderValue::as_bytes),
             accept_language: self.language.as_ref().map(HeaderValue::as_bytes),

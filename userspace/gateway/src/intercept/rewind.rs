@@ -61,6 +61,11 @@ impl Rewind {
         }
     }
 
+    /// The leg, and what was read of it and not asked for yet.
+    pub(crate) fn into_parts(self) -> (Leg, BytesMut) {
+        (self.leg, self.ahead)
+    }
+
     /// What goes through it.
     pub(crate) fn traffic(&self) -> Arc<Traffic> {
         Arc::clone(&self.traffic)

@@ -21,7 +21,7 @@ pub(super) const HEADERS: usize = 256;
 /// Bytes of all header fields together.
 pub(super) const HEADER_BYTES: u32 = 64 << 10;
 /// Bytes of HTTP/1.1 that are read at once; more than the head of a request may take.
-pub(super) const BUFFER: usize = 2 * HEADER_BYTES as usize;
+pub(crate) const BUFFER: usize = 2 * HEADER_BYTES as usize;
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS: u32 = 128;
 /// Streams that a client may reset before they were looked at (CVE-2023-44487).
@@ -40,7 +40,7 @@ where
         let service = service_fn(|request| Rc::clone(&exchange).answer(request));
         let over = async {
             tokio::select! {
-                () = exchange.over.notified() => {}
+                () = exchange.link.over.notified() => {}
                 () = exchange.worker.drained() => {}
             }
         };
@@ -70,7 +70,7 @@ where
             let limits = &exchange.generation.requests;
             let heads = limits.heads();
             let (stream, gate) = Strict::requests(stream, heads);
-            exchange.set_gate(gate);
+            exchange.link.set_gate(gate);
             let io = TokioIo::new(stream);
             let mut builder = http1::Builder::new();
             builder
@@ -90,7 +90,7 @@ where
                 }
             }
         };
-        let relay = exchange.relay.take();
+        let relay = exchange.link.relay.take();
         if let Some(relay) = relay {
             // A relay that panicked is over as well.
             let _ = relay.await;
@@ -100,13 +100,13 @@ where
     tokio::select! {
         ended = served => match ended {
             Ok(()) => Reason::Finished,
-            Err(error) => exchange.cut.get().unwrap_or_else(|| end_of(&error)),
+            Err(error) => exchange.link.cut.get().unwrap_or_else(|| end_of(&error)),
         },
-        why = exchange.time_up() => exchange.cut_off(why),
+        why = exchange.time_up() => exchange.link.cut_off(why),
     }
 }
 
-fn end_of(error: &hyper::Error) -> Reason {
+pub(crate) fn end_of(error: &hyper::Error) -> Reason {
     tracing::debug!(%error, "a connection of requests ended");
     if error.is_timeout() {
         Reason::IdleTimeout

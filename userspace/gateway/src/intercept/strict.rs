@@ -88,6 +88,12 @@ impl<S> Strict<S> {
         Self::new(stream, Wire::answers(limits), true)
     }
 
+    /// The stream, and what was read of it and not shown yet: bytes of another protocol, once the
+    /// connection has switched to one.
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.kept)
+    }
+
     fn new(stream: S, wire: Wire, answers: bool) -> (Self, Arc<Gate>) {
         let gate = Arc::<Gate>::default();
         let strict = Self {

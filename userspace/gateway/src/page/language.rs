@@ -146,6 +146,31 @@ impl Language {
                 "Er wurde gefragt und hat nicht rechtzeitig geantwortet. Versuchen Sie es später \
                  noch einmal.",
             ),
+            (Self::English, Problem::Prohibited) => opening(
+                "This address cannot be reached through the gateway",
+                "It belongs to the gateway itself, or to what only the gateway can reach.",
+            ),
+            (Self::German, Problem::Prohibited) => opening(
+                "Diese Adresse ist durch das Gateway nicht zu erreichen",
+                "Sie gehört zum Gateway selbst oder zu dem, was nur das Gateway erreicht.",
+            ),
+            (Self::English, Problem::Credentials) => opening(
+                "The proxy asks who you are",
+                "Sign in with the name and password that you were given for this network.",
+            ),
+            (Self::German, Problem::Credentials) => opening(
+                "Der Proxy fragt, wer Sie sind",
+                "Melden Sie sich mit dem Namen und dem Passwort an, die Sie für dieses Netz haben.",
+            ),
+            (Self::English, Problem::Loop) => opening(
+                "The request goes in a circle",
+                "It came back to the gateway that had sent it on. Tell whoever runs the network.",
+            ),
+            (Self::German, Problem::Loop) => opening(
+                "Die Anfrage dreht sich im Kreis",
+                "Sie kam zu dem Gateway zurück, das sie weitergegeben hatte. Sagen Sie denen \
+                 Bescheid, die das Netz betreiben.",
+            ),
             (Self::English, Problem::Unavailable) => opening(
                 "The gateway is busy",
                 "It has no room for this request at the moment. Try again shortly.",

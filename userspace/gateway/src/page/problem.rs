@@ -23,6 +23,12 @@ pub enum Problem {
     NotSupported,
     /// The body is too large.
     TooLarge,
+    /// Nobody may be led there through this gateway.
+    Prohibited,
+    /// The proxy asks who the client is.
+    Credentials,
+    /// The request came back to where it had been.
+    Loop,
     /// A limit is reached.
     Unavailable,
     /// The URL is too long.
@@ -33,7 +39,7 @@ pub enum Problem {
 
 impl Problem {
     /// Every problem.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::BadGateway,
         Self::BadRequest,
         Self::Forbidden,
@@ -42,6 +48,9 @@ impl Problem {
         Self::Method,
         Self::Misdirected,
         Self::NotSupported,
+        Self::Credentials,
+        Self::Loop,
+        Self::Prohibited,
         Self::TooLarge,
         Self::Unavailable,
         Self::UrlTooLong,
@@ -60,6 +69,9 @@ impl Problem {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotSupported => StatusCode::NOT_IMPLEMENTED,
+            Self::Credentials => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Prohibited => StatusCode::FORBIDDEN,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UrlTooLong => StatusCode::URI_TOO_LONG,

@@ -24,6 +24,7 @@
 //! Content-Length for a chunked one and removes the length. [`wire`] looks at the bytes of HTTP/1
 //! first.
 
+mod connect;
 mod fields;
 mod refusal;
 mod response;
@@ -39,6 +40,7 @@ use http::{
 };
 use sluice_policy::{Authority, Inner, NormalError, Request, Scheme, normal};
 
+pub use connect::{Tunnel, prepare_connect};
 pub use fields::prepare_trailers;
 pub use refusal::{Fault, Framing, Refusal};
 pub use response::prepare_response;

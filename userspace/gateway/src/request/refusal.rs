@@ -109,6 +109,9 @@ pub enum Framing {
     /// A length that is no number, or several.
     #[error("Content-Length is not one number of digits")]
     Length,
+    /// A body of a CONNECT, behind which a tunnel follows.
+    #[error("a CONNECT has no body")]
+    Tunnel,
     /// Both a length and a coding.
     #[error("Content-Length and Transfer-Encoding contradict each other")]
     Both,

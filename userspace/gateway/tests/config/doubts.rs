@@ -184,9 +184,8 @@ fn what_a_rule_cannot_know_is_told() {
         (
             "when = { connect-port = \"443\", listener = \"proxy\" }\naction = \"block\"",
             vec![
-                "`connect-port` asks about proxy listeners, which this version does not have"
-                    .into(),
-                "`listener` asks about proxy listeners, which this version does not have".into(),
+                "`connect-port` asks about proxy listeners, and there is no [[proxy]]".into(),
+                "`listener` asks about proxy listeners, and there is no [[proxy]]".into(),
             ],
         ),
     ] {
@@ -336,4 +335,56 @@ fn what_is_empty_unused_or_doubled_is_told() {
             "\"carol\" is known only once somebody authenticates, or is told by `sluice identity`: no [[user]] gives them an address"
         ]
     );
+}
+
+#[test]
+fn what_a_proxy_stands_for_is_shown_as_rules_and_needs_no_ca() {
+    let config = parse(
+        r#"
+        [[proxy]]
+        listen = ["10.20.0.1:3128"]
+        [policy]
+        default = "allow"
+        [[rule]]
+        name = "mine"
+        when = { listener = "proxy", connect-host = "a.example" }
+        action = { block = "page" }
+        [[rule]]
+        name = "and none of these"
+        when = { host-mismatch = true }
+        action = "block"
+        "#,
+    );
+    assert_eq!(warn::warnings(&config), Vec::<String>::new());
+    assert_eq!(warn::notes(&config), Vec::<String>::new());
+    let names: Vec<_> = config
+        .policy
+        .rules()
+        .iter()
+        .map(|rule| &*rule.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "tunnels to other ports than connect_ports (proxy)",
+            "tunnels to addresses (proxy)",
+            "unidentified software may not tunnel (proxy)",
+            "mine",
+            "and none of these",
+        ]
+    );
+    let shown = sluice_gateway::config::show::effective(&config);
+    for line in [
+        "listener = \"proxy\"",
+        "connect-port = 1-442 | 444-65535",
+        "connect-host-is-ip = true",
+        "connect-user-agent = absent",
+    ] {
+        assert!(shown.contains(line), "no {line} in\n{shown}");
+    }
+    let open = parse(
+        "[[proxy]]\nlisten = [\"10.20.0.1:3128\"]\nunidentified_tunnels = \"allow\"\n\
+         connect_ports = [\"1-65535\"]\nconnect_addresses = \"allow\"\n",
+    );
+    assert_eq!(open.policy.rules().len(), 0);
 }

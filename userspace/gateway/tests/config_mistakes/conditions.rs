@@ -135,12 +135,14 @@ fn values_that_are_none_are_refused() {
         (
             "listener",
             "office",
-            "expected \"transparent\" or \"proxy\"".into(),
+            "there is no listener \"office\": write a [[proxy]] of that name, \"proxy\" or \
+             \"transparent\""
+                .into(),
         ),
         (
             "listener",
             "proxi",
-            "expected \"transparent\" or \"proxy\": did you mean \"proxy\"?".into(),
+            "there is no listener \"proxi\": did you mean \"proxy\"?".into(),
         ),
         (
             "ja4",

@@ -8,6 +8,7 @@ mod conditions;
 mod files;
 mod names;
 mod providers;
+mod proxy;
 
 use std::path::Path;
 
@@ -272,10 +273,6 @@ fn where_records_go_and_what_they_tell_is_checked() {
 
 #[test]
 fn what_a_later_version_brings_is_refused() {
-    assert_mistake(
-        "[[proxy]]\nlisten = [\"0.0.0.0:3128\"]\n",
-        "3:3: `proxy` in the file is not yet supported in this version: take it out",
-    );
     assert_mistake(
         "[[rule]]\nname = \"a\"\nexpires = \"2027-01-01\"\naction = \"allow\"\n",
         "5:1: `expires` in [[rule]] is not yet supported in this version: take it out",

@@ -13,7 +13,7 @@ use crate::lab::{INSPECT, Lab, NAME};
 fn a_name_whose_addresses_nobody_tells_is_unresolved() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let rules = format!(
-        "[steer]\nsni_truth = \"check\"\n[resolver]\nservers = [\"{}\"]\ntimeout = \"50ms\"\n\
+        "[steer]\nsni_truth = \"dial\"\n[resolver]\nservers = [\"{}\"]\ntimeout = \"50ms\"\n\
          [policy]\ndefault = \"allow\"\n",
         silent.local_addr().unwrap()
     );

@@ -298,7 +298,9 @@ fn programs_get_text_or_problem_details() {
 
 #[test]
 fn problems_have_the_status_that_they_are_of() {
-    for status in [400, 403, 405, 413, 414, 421, 431, 501, 502, 503, 504, 505] {
+    for status in [
+        400, 403, 405, 407, 413, 414, 421, 431, 501, 502, 503, 504, 505, 508,
+    ] {
         let status = http::StatusCode::from_u16(status).unwrap();
         let problem = Problem::of(status);
         let response = pages().problem(problem, None, &about(), browser("en"));
@@ -309,7 +311,7 @@ fn problems_have_the_status_that_they_are_of() {
         Problem::BadRequest
     );
     assert_eq!(
-        Problem::of(http::StatusCode::LOOP_DETECTED),
+        Problem::of(http::StatusCode::INSUFFICIENT_STORAGE),
         Problem::BadGateway
     );
     let method = pages().problem(Problem::Method, None, &about(), browser("en"));

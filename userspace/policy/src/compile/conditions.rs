@@ -178,6 +178,7 @@ impl<'s> Compiler<'s> {
             Condition::Host(items) => {
                 self.hosts(HostOf::Flow, items.iter().map(Option::as_ref), key)?
             }
+            Condition::ConnectHostIsIp(expected) => Test::ConnectHostIsIp(*expected),
             Condition::HostIsIp(expected) => Test::HostIsIp(*expected),
             Condition::HostMismatch(expected) => Test::HostMismatch(*expected),
             Condition::Inner(names) => Test::Inner {

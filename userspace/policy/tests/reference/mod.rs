@@ -320,7 +320,7 @@ fn condition(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> Truth {
     };
     let stage = fact.stage();
     let of_connect = matches!(condition, Condition::HostMismatch(_));
-    if of_connect && facts.stage >= Stage::Open && !facts.is_proxied() {
+    if of_connect && facts.stage >= Stage::Open && !facts.is_tunnel() {
         // It is known early that there is no CONNECT that could differ from the hello.
         return Some(false);
     }
@@ -383,16 +383,23 @@ fn value(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> bool {
             .is_some_and(|address| is_in(set, items, address)),
         Condition::ClientCertificate(asked) => facts.client_certificate == Some(*asked),
         Condition::ConnectHost(values) => {
-            facts.is_proxied() && maybe(values, connect.host, |item, host| is_host(set, item, host))
+            facts.is_tunnel() && maybe(values, connect.host, |item, host| is_host(set, item, host))
+        }
+        Condition::ConnectHostIsIp(is_ip) => {
+            let is_literal = |host: &str| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            facts.is_tunnel()
+                && connect
+                    .host
+                    .is_some_and(|host| is_literal(host).is_ok() == *is_ip)
         }
         Condition::ConnectPort(ranges) => {
-            facts.is_proxied()
+            facts.is_tunnel()
                 && connect
                     .port
                     .is_some_and(|port| ranges.iter().any(|range| range.contains(port)))
         }
         Condition::ConnectUserAgent(values) => {
-            facts.is_proxied() && maybe(values, connect.user_agent, is_text)
+            facts.is_tunnel() && maybe(values, connect.user_agent, is_text)
         }
         Condition::ContentType(values) => {
             let value = request
@@ -409,7 +416,7 @@ fn value(set: &RuleSet, facts: &Facts<'_>, condition: &Condition) -> bool {
         Condition::Host(values) => maybe(values, facts.host, |item, host| is_host(set, item, host)),
         Condition::HostIsIp(is_ip) => facts.is_addressed_by_ip() == *is_ip,
         Condition::HostMismatch(differ) => {
-            facts.is_proxied() && facts.has_host_mismatch() == *differ
+            facts.is_tunnel() && facts.has_host_mismatch() == *differ
         }
         Condition::Inner(values) => values.iter().any(|value| value.as_deref() == inside(facts)),
         Condition::Inspected(inspected) => {

@@ -94,7 +94,7 @@ pub(crate) fn mixed(
             Fact::UserAgent => mixed.request.user_agent = other.request.user_agent,
         }
     }
-    mixed.connect = Some(connect);
+    mixed.connect = mixed.connect.map(|_| connect);
     mixed
 }
 
@@ -381,6 +381,7 @@ fn condition(tape: &mut Tape<'_>, outermost: bool) -> Condition {
             Condition::Application(absent_or(tape, |tape| tape.one(&["http", "ssh"]).into()))
         }
         22 => Condition::ClientCertificate(tape.yes()),
+        23 if tape.yes() => Condition::ConnectHostIsIp(tape.yes()),
         23 => Condition::ConnectHost(absent_or(tape, host_item)),
         24 => Condition::ConnectPort(ports(tape)),
         25 => Condition::ConnectUserAgent(absent_or(tape, |tape| {
@@ -473,7 +474,8 @@ pub(crate) fn flow(bytes: &[u8]) -> Facts<'static> {
         port: tape.one(&[Some(443), Some(8443), None]),
         user_agent: tape.one(&[None, Some(AGENTS[0]), Some(AGENTS[1])]),
     };
-    facts.connect = facts.is_proxied().then_some(connect);
+    // Without one, the flow is requests that name their URL.
+    facts.connect = (facts.is_proxied() && tape.one(&[true, true, false])).then_some(connect);
     facts.host = tape.one(&[
         Some(HOSTS[0]),
         Some(HOSTS[1]),

@@ -36,6 +36,7 @@ pub fn condition(set: &RuleSet, condition: &Condition) -> String {
             AddressItem::Net(net) => net.to_string(),
         }),
         Condition::ClientCertificate(expected)
+        | Condition::ConnectHostIsIp(expected)
         | Condition::Ech(expected)
         | Condition::HostIsIp(expected)
         | Condition::HostMismatch(expected)

@@ -80,6 +80,7 @@ fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
     let name = &rule.rule.name;
     let mut found = Vec::new();
     match rule.action {
+        Action::Block(BlockKind::Page) if is_answered_in_the_clear(rule) => {}
         Action::Block(BlockKind::Page) => found.push(format!(
             "rule \"{name}\" blocks with a page, which TLS needs a CA for: without one the client \
              gets an alert"
@@ -109,15 +110,27 @@ fn out_of_reach(rule: &FlatRule<'_>) -> Vec<String> {
     found
 }
 
+/// Whether a rule blocks a CONNECT before there is a tunnel: the page needs no TLS of ours.
+fn is_answered_in_the_clear(rule: &FlatRule<'_>) -> bool {
+    let mut all = rule.when().chain(rule.unless());
+    let deep = |condition: &Condition| {
+        condition
+            .fact()
+            .is_none_or(|fact| fact.stage() > Stage::Open)
+    };
+    rule.when().any(is_of_connect) && !all.any(deep)
+}
+
 /// Whether the rule says nothing but what is to be recorded.
 const fn only_notes(rule: &FlatRule<'_>) -> bool {
     matches!(rule.action, Action::NoLog | Action::Tag(_))
 }
 
-/// Whether a rule can have a flow decrypted, or a page shown.
+/// Whether a rule can have a flow decrypted, or a page shown inside TLS.
 fn needs_ca(rule: &FlatRule<'_>) -> bool {
     let mut conditions = rule.when().chain(rule.unless());
     match rule.action {
+        Action::Block(_) if is_answered_in_the_clear(rule) => false,
         Action::Block(BlockKind::Page) | Action::Inspect | Action::Warn(_) => true,
         _ => !only_notes(rule) && conditions.any(|condition| asks(condition, Stage::Request)),
     }
@@ -247,30 +260,45 @@ fn unknown_applications(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// What the rules ask about that nothing can tell yet.
+/// What the rules ask about that nothing can tell here.
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     let mut proxied = BTreeSet::new();
     every_condition(&config.rules.rules, &mut |condition| {
-        let is_proxied = match condition {
-            Condition::Listener(listeners) => {
-                listeners.contains(&sluice_policy::ListenerPattern::Proxy)
-            }
-            Condition::ConnectHost(_)
-            | Condition::ConnectPort(_)
-            | Condition::ConnectUserAgent(_)
-            | Condition::HostMismatch(_) => true,
-            _ => false,
-        };
-        if is_proxied {
+        if is_of_proxies(condition) {
             proxied.insert(condition.key());
         }
     });
-    for key in proxied {
-        found.push(format!(
-            "`{key}` asks about proxy listeners, which this version does not have"
-        ));
+    if config.proxies.is_empty() {
+        for key in proxied {
+            found.push(format!(
+                "`{key}` asks about proxy listeners, and there is no [[proxy]]"
+            ));
+        }
     }
     found.extend(unused::unknown_users(&config.rules));
     found
+}
+
+/// Whether a condition asks about what only proxy listeners tell.
+fn is_of_proxies(condition: &Condition) -> bool {
+    match condition {
+        Condition::Listener(listeners) => {
+            listeners.contains(&sluice_policy::ListenerPattern::Proxy)
+        }
+        Condition::HostMismatch(_) => true,
+        _ => is_of_connect(condition),
+    }
+}
+
+/// Whether a condition asks what a CONNECT says. What holds by it is answered before there is a
+/// tunnel.
+const fn is_of_connect(condition: &Condition) -> bool {
+    matches!(
+        condition,
+        Condition::ConnectHost(_)
+            | Condition::ConnectHostIsIp(_)
+            | Condition::ConnectPort(_)
+            | Condition::ConnectUserAgent(_)
+    )
 }

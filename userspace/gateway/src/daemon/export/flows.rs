@@ -64,6 +64,8 @@ fn judged(page: &mut Page, workers: &Workers) {
     page.count(Id::FlowPanics, [], sum(workers, |worker| &worker.panics));
     let rejected = sum(workers, |worker| &worker.rejected_leaves);
     page.count(Id::RejectedLeaves, [], rejected);
+    let asked = sum(workers, |worker| &worker.asked_for_credentials);
+    page.count(Id::CredentialsAsked, [], asked);
 }
 
 fn moved(page: &mut Page, workers: &Workers) {

@@ -234,6 +234,8 @@ metrics! {
         "Outcomes of probes that are remembered.";
     Authentications = "sluice_authentications_total" Counter None ["provider", "outcome"] Stable
         "Credentials that clients showed to proxy listeners, by the provider that was asked about them and what it said.";
+    CredentialsAsked = "sluice_proxy_credentials_asked_total" Counter None [] Stable
+        "Requests to proxy listeners that were answered by asking who makes them.";
     CredentialsUnread = "sluice_credentials_unread_total" Counter None ["why"] Stable
         "Credentials that no provider was asked about.";
     ProviderDown = "sluice_provider_down" Gauge None ["provider"] Stable

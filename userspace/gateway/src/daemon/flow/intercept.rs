@@ -59,7 +59,7 @@ impl Flow<'_> {
         let key = ProbeKey {
             hello: HelloClass::of(facts.tls_versions, facts.alpn),
             address: self.known.destination,
-            name: self.known.sni().map(Into::into),
+            name: self.known.name().map(Into::into),
         };
         let asked = self.known.answered.is_some();
         match probes
@@ -94,7 +94,7 @@ impl Flow<'_> {
             return Err(self.give_up());
         };
         let was_decided = self.outcome;
-        let Ok(target) = Target::new(self.known.sni(), self.known.destination) else {
+        let Ok(target) = Target::new(self.known.name(), self.known.destination) else {
             return Err(self.give_up());
         };
         let origin = self.dial(true).await.map_err(Judgement::Over)?;
@@ -272,7 +272,7 @@ impl Flow<'_> {
 
     fn leaf(&self, leaves: &Leaves, origin: sluice_mint::Origin) -> Result<Arc<Leaf>, String> {
         let address = self.known.destination.ip().to_string();
-        let name = LeafName::parse(self.known.sni().unwrap_or(&address))
+        let name = LeafName::parse(self.known.name().unwrap_or(&address))
             .map_err(|error| error.to_string())?;
         let request = LeafRequest {
             client: self.known.client.ip(),
@@ -314,7 +314,7 @@ impl Flow<'_> {
             let address = self.known.destination.to_string();
             let binding = Binding::of(&Bound {
                 identity: &identity,
-                host: self.known.sni().unwrap_or(&address),
+                host: self.known.name().unwrap_or(&address),
                 generation: self.generation.number,
                 leaf: &shown,
                 alpn,
@@ -393,7 +393,7 @@ impl Flow<'_> {
 
     /// Whether the user has gone on behind the warning of the site of the hello.
     pub(super) fn has_continued(&self) -> bool {
-        let (Some(host), Some(rule)) = (self.known.sni(), self.warned_by) else {
+        let (Some(host), Some(rule)) = (self.known.name(), self.warned_by) else {
             return false;
         };
         let Some(rule) = self.generation.policy.rule(rule) else {

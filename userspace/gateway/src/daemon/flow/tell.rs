@@ -7,6 +7,7 @@ use sluice_abi::Reason;
 use sluice_policy::{Decided, Decision, Outcome};
 
 use super::Flow;
+use crate::daemon::known::Connecting;
 use crate::daemon::metrics::{Moved, Shadow, Verdict, Way};
 use crate::daemon::peek::First;
 use crate::daemon::record::{self, Record, rfc3339};
@@ -111,6 +112,8 @@ impl Flow<'_> {
             client: self.known.client,
             destination: self.known.destination,
             user: facts.user,
+            listener: self.known.listener(),
+            connect: self.known.connecting().map(Connecting::to_string),
             verdict: self.verdict.name(),
             rule: rule.map(|rule| &*rule.name),
             stage: self.stage.name(),
@@ -135,9 +138,9 @@ impl Flow<'_> {
             to_origin: self.to_origin(),
             to_client: self.to_client(),
             spliced: self.progress.spliced(),
-            peek_us: micros(self.peeked),
-            connect_us: micros(self.connected),
-            server_hello_us: micros(self.waited),
+            peek_us: self.peeked,
+            connect_us: self.connected,
+            server_hello_us: self.waited,
             duration_ms: micros(lasted) / 1000,
             generation: self.generation.number,
             decrypted: self
@@ -181,6 +184,6 @@ impl Drop for Flow<'_> {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -59,7 +59,8 @@ fn h12_a_panic_ends_one_flow_and_resets_it() {
         let (arrived, client) = arrived().await;
         let mine = Rc::clone(&worker);
         let task = tokio::task::spawn_local(async move {
-            let _flow = Flow::begin(&mine, &arrived);
+            let known = Known::new(arrived.client, arrived.destination, 0);
+            let _flow = Flow::begin(&mine, mine.generation(), known);
             let _leg = Leg::new(arrived.stream);
             let limits = &mine.shared.limits;
             let _place = limits.admit([127, 0, 0, 1].into(), 9, 9).unwrap();

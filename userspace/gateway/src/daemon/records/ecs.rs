@@ -46,6 +46,8 @@ impl Ecs for Record<'_> {
                 "server_hello_us": self.server_hello_us,
                 "generation": self.generation,
                 "decrypted": self.decrypted,
+                "listener": self.listener,
+                "connect": self.connect,
                 "inspected_by": self.inspected_by,
                 "inspected_because": self.inspected_because,
                 "interception": self.interception,
@@ -79,6 +81,7 @@ impl Ecs for RequestRecord<'_> {
             "tags": self.tags,
             "sluice": {
                 "v": SCHEMA_VERSION,
+                "listener": self.listener,
                 "reference": self.reference,
                 "decrypted": self.decrypted,
                 "url_cut": line.url_cut.then_some(true),

@@ -73,6 +73,8 @@ fn flow(rule: &str) -> Record<'_> {
         client: "10.0.0.1:1024".parse().unwrap(),
         destination: "[2001:db8::1]:443".parse().unwrap(),
         user: Some("alice"),
+        listener: Some("proxy"),
+        connect: Some("a.example:443".into()),
         verdict: "block",
         rule: Some(rule),
         stage: "hello",
@@ -106,6 +108,7 @@ fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
         client: "[2001:db8:1:2::3]:1024".parse().unwrap(),
         destination: "192.0.2.1:443".parse().unwrap(),
         user: Some("alice"),
+        listener: None,
         method: "GET",
         url,
         verdict: "block",
@@ -234,7 +237,8 @@ fn the_order_of_fields_is_always_the_same() {
     assert_eq!(
         text,
         "{\"v\":1,\"kind\":\"flow\",\"time\":\"1970-01-01T00:00:00.000Z\",\"client\":\"10.0.0.1:1024\",\
-         \"destination\":\"[2001:db8::1]:443\",\"user\":\"alice\",\"verdict\":\"block\",\"rule\":\"one\",\
+         \"destination\":\"[2001:db8::1]:443\",\"user\":\"alice\",\"listener\":\"proxy\",\
+         \"connect\":\"a.example:443\",\"verdict\":\"block\",\"rule\":\"one\",\
          \"stage\":\"hello\",\"reason\":\"rule\",\"tls\":\"hello\",\"sni\":\"a.example\",\"alpn\":[\"h2\"],\
          \"ja4\":\"t13d\",\"ech\":false,\"tags\":[\"seen\"],\"end\":\"rule\",\"to_origin\":5,\
          \"to_client\":7,\"spliced\":0,\"peek_us\":3,\"connect_us\":0,\"server_hello_us\":0,\

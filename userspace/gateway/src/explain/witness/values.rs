@@ -41,6 +41,14 @@ pub(super) fn hold(set: &RuleSet, condition: &Condition, at: usize, flow: &mut F
         | Condition::Ech(is)
         | Condition::HostMismatch(is)
         | Condition::Inspected(is) => Some(json!(is)),
+        Condition::ConnectHostIsIp(is) => {
+            flow.insert("listener".into(), json!("proxy"));
+            flow.insert(
+                "connect_host".into(),
+                json!(if *is { "203.0.113.80" } else { "other.example" }),
+            );
+            return;
+        }
         Condition::HostIsIp(is) => {
             flow.insert(
                 "host".into(),
@@ -195,6 +203,9 @@ pub(super) fn fail(set: &RuleSet, condition: &Condition, flow: &mut Flow) {
         | Condition::Ech(is)
         | Condition::HostMismatch(is)
         | Condition::Inspected(is) => Some(json!(!is)),
+        Condition::ConnectHostIsIp(is) => {
+            return hold(set, &Condition::ConnectHostIsIp(!is), 0, flow);
+        }
         Condition::HostIsIp(is) => return hold(set, &Condition::HostIsIp(!is), 0, flow),
         Condition::UrlHostIsIp(is) => return hold(set, &Condition::UrlHostIsIp(!is), 0, flow),
         Condition::Certificate(states) => CertificateState::ALL

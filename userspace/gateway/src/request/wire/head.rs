@@ -93,8 +93,13 @@ pub(super) fn request(head: &[u8], most: usize) -> Result<Head, Bad> {
         (Some(Coding::Chunked), None) if is_11 => Body::Chunked,
         (Some(_), None) => return Err(Framing::Coding.into()),
     };
+    // RFC 9110 section 9.3.6: a CONNECT has no content, and what follows is the tunnel's.
+    let tunnels = method == b"CONNECT";
+    if tunnels && (read.coding.is_some() || read.length.is_some_and(|length| length > 0)) {
+        return Err(Framing::Tunnel.into());
+    }
     let switches = is_11 && method == b"GET" && read.websocket && body == Body::Length(0);
-    Ok(if switches {
+    Ok(if switches || tunnels {
         Head::Switch
     } else {
         Head::Message(body)
