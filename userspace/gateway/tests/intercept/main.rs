@@ -13,6 +13,7 @@ mod client;
 mod d;
 mod deadlines;
 mod ends;
+mod flood;
 mod frames;
 mod h2;
 mod handshakes;

@@ -23,7 +23,7 @@ fn request(client: u32, number: usize) -> LeafRequest {
 }
 
 /// Bytes of memory that the process holds.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.unwrap().split_whitespace().nth(1).unwrap();
