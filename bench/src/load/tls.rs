@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// What the origin's certificate is for, and everything below it.
-const DOMAIN: &str = "tls.bench.test";
+pub const DOMAIN: &str = "tls.bench.test";
 const SHORT: &str = "/short";
 const BULK: &str = "/bulk";
 /// Bytes of a head that is no longer one of ours.
@@ -72,15 +72,21 @@ impl Keys {
         let names = [DOMAIN.to_owned(), format!("*.{DOMAIN}")];
         let key = KeyPair::generate()?;
         let leaf = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-        let keys = Self {
-            root: directory.join("origin-root.pem"),
-            certificate: directory.join("origin.pem"),
-            key: directory.join("origin.key"),
-        };
+        let keys = Self::beside(&directory.join("origin-root.pem"));
         fs::write(&keys.root, root.pem())?;
         fs::write(&keys.certificate, leaf.pem())?;
         fs::write(&keys.key, key.serialize_pem())?;
         Ok(keys)
+    }
+
+    /// Those that were written together with a root.
+    #[must_use]
+    pub fn beside(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            certificate: root.with_file_name("origin.pem"),
+            key: root.with_file_name("origin.key"),
+        }
     }
 }
 
