@@ -20,7 +20,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -34,6 +34,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 20;
 /// Hostile clients where they are many.
 const MANY: usize = 1000;
+/// Between two set-ups of those who are not hostile.
+const PAUSE: Duration = Duration::from_millis(4);
 /// Set-ups before the first round, which make all buffers and caches as large as they get.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -67,6 +69,13 @@ impl Hostile {
     }
 }
 
+/// Who is not hostile: a hundred clients in turn, so that none runs out of ports, which the kernel
+/// would search for ever longer.
+fn other(number: usize) -> Ipv4Addr {
+    let host = u32::try_from(number % 100).unwrap_or(0);
+    Ipv4Addr::from_bits(Ipv4Addr::new(127, 8, 0, 1).to_bits() + host)
+}
+
 /// Clients of one gateway.
 #[derive(Clone)]
 struct Clients {
@@ -91,9 +100,10 @@ impl Clients {
             while begun.elapsed() < length {
                 let begin = Instant::now();
                 let name = "www.origin.example".to_owned();
-                let stream = self.connect(Ipv4Addr::LOCALHOST, name).await;
+                let stream = self.connect(other(times.len()), name).await;
                 times.push(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 end(stream.expect("whoever is not hostile is served")).await;
+                sleep(PAUSE).await;
             }
         });
         times

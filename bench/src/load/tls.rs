@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
@@ -66,6 +66,10 @@ impl Keys {
     pub fn create(directory: &Path) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a leaf whose issuer has its own name for one that it signed itself.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "bench root");
         let key = KeyPair::generate()?;
         let root = params.self_signed(&key)?;
         let issuer = Issuer::new(params, key);
