@@ -2,17 +2,40 @@
 
 use std::{ops::DerefMut, sync::Arc, time::Duration};
 
-use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionCommon, HandshakeKind, ServerConfig, ServerConnection,
+};
 
-use super::{server_name, thread_time};
+use super::stage::{Pki, Speech, client, server_name, thread_time};
 
 /// Ends of handshakes in memory.
 pub(super) struct Bare {
-    pub(super) client: Arc<ClientConfig>,
-    pub(super) server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+    resumes: bool,
 }
 
 impl Bare {
+    /// Ends that resume no session.
+    pub(super) fn new(pki: &Pki, speech: Speech) -> Self {
+        Self {
+            client: client(speech, &pki.root, false),
+            server: pki.server(speech),
+            resumes: false,
+        }
+    }
+
+    /// Ends that have a session and resume it.
+    pub(super) fn resuming(pki: &Pki, speech: Speech) -> Self {
+        let mut bare = Self {
+            client: client(speech, &pki.root, true),
+            ..Self::new(pki, speech)
+        };
+        bare.shake();
+        bare.resumes = true;
+        bare
+    }
+
     /// Makes a handshake, its tickets included: what it took the server, and the client.
     pub(super) fn shake(&self) -> (Duration, Duration) {
         let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
@@ -35,6 +58,8 @@ impl Bare {
             servers += thread_time() - middle;
         }
         assert!(!client.is_handshaking() && !server.is_handshaking());
+        let resumed = client.handshake_kind() == Some(HandshakeKind::Resumed);
+        assert_eq!(resumed, self.resumes);
         (servers, clients)
     }
 }

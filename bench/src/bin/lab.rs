@@ -30,8 +30,8 @@ struct Cli {
     /// Length of one measurement in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN; for the ways direct and intercept tlsbulkN,
-    /// tlsN, tlsnamesN, tlssetup.
+    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN; for the ways direct, intercept and
+    /// haproxy-intercept tlsbulkN, tlsN, tlssetup, and for the former two tlsnamesN.
     #[arg(
         long,
         value_delimiter = ',',
@@ -77,9 +77,10 @@ fn main() -> Result<()> {
     let own = env::current_exe().context("where this program lies")?;
     let mut ways = cli.ways;
     let haproxy = installed("haproxy");
-    if haproxy.is_none() && ways.contains(&Way::Haproxy) {
+    let is_haproxy = |way: &Way| matches!(way, Way::Haproxy | Way::HaproxyIntercept);
+    if haproxy.is_none() && ways.iter().any(is_haproxy) {
         eprintln!("haproxy is not installed: left out");
-        ways.retain(|way| *way != Way::Haproxy);
+        ways.retain(|way| !is_haproxy(way));
     }
     let programs = Programs {
         sluice: cli
@@ -91,7 +92,7 @@ fn main() -> Result<()> {
     };
     if ways
         .iter()
-        .any(|way| matches!(way, Way::Sluice | Way::Passed))
+        .any(|way| matches!(way, Way::Sluice | Way::Passed | Way::Intercept))
         && !programs.sluice.exists()
     {
         bail!(

@@ -10,7 +10,7 @@ use crate::{load::result::Outcome, proc};
 
 /// A way from the client to the origin.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// Plain IP forwarding: what the others are measured against.
     Direct,
@@ -22,6 +22,9 @@ pub enum Way {
     Haproxy,
     /// Steered to sluice, decrypted on both sides; compared with plain forwarding of TLS.
     Intercept,
+    /// HAProxy, which ends TLS on both sides with a certificate that lies ready, before an origin it
+    /// is told; the client dials it.
+    HaproxyIntercept,
 }
 
 impl fmt::Display for Way {
@@ -32,6 +35,7 @@ impl fmt::Display for Way {
             Self::Sluice => "sluice",
             Self::Haproxy => "haproxy",
             Self::Intercept => "intercept",
+            Self::HaproxyIntercept => "haproxy-intercept",
         })
     }
 }
@@ -150,8 +154,12 @@ impl Case {
     pub const fn fits(self, way: Way) -> bool {
         match self {
             Self::Idle(_) => matches!(way, Way::Sluice | Way::Haproxy),
-            _ if self.is_tls() => matches!(way, Way::Direct | Way::Intercept),
-            _ => !matches!(way, Way::Intercept),
+            // It makes no leaves.
+            Self::TlsNames(_) => matches!(way, Way::Direct | Way::Intercept),
+            _ if self.is_tls() => {
+                matches!(way, Way::Direct | Way::Intercept | Way::HaproxyIntercept)
+            }
+            _ => !matches!(way, Way::Intercept | Way::HaproxyIntercept),
         }
     }
 }

@@ -191,7 +191,11 @@ fn line(good: &[&Run], case: Case, way: Way) -> Option<Line> {
         way,
         value: Summary::of(mine.iter().map(|run| figure(run)))?,
         to_direct: ratio(Way::Direct),
-        to_haproxy: ratio(Way::Haproxy),
+        to_haproxy: ratio(if case.is_tls() {
+            Way::HaproxyIntercept
+        } else {
+            Way::Haproxy
+        }),
         gateway_cpu: Summary::of(mine.iter().filter_map(|run| gateway_cpu(run))),
         machine_cpu: Summary::of(mine.iter().filter_map(|run| machine_cpu(run))),
         second: Summary::of(mine.iter().filter_map(|run| second(run))),

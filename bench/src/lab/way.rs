@@ -15,7 +15,10 @@ use super::{
     plan::{Case, Way},
 };
 use crate::{
-    load::{result::Outcome, tls::Keys},
+    load::{
+        result::Outcome,
+        tls::{DOMAIN, Keys},
+    },
     proc::Watched,
 };
 
@@ -54,6 +57,7 @@ enum Kind {
     Sluice,
     Haproxy,
     Intercept,
+    HaproxyIntercept,
 }
 
 const STEERED: u16 = 443;
@@ -82,6 +86,7 @@ impl Stand {
             Kind::Sluice => 's',
             Kind::Haproxy => 'h',
             Kind::Intercept => 'i',
+            Kind::HaproxyIntercept => 'j',
         };
         let net = Net::new(letter, janitor)?;
         let mut sink = net.command(Place::Origin, &programs.lab);
@@ -90,7 +95,7 @@ impl Stand {
         let sink = Running::start_and_hear(&mut sink)?;
         let config = janitor.path(&format!("{way}.conf"));
         let mut tls = match kind {
-            Kind::Nothing | Kind::Intercept => {
+            Kind::Nothing | Kind::Intercept | Kind::HaproxyIntercept => {
                 let folder = janitor.path(&format!("{way}-tls"));
                 fs::create_dir_all(&folder)?;
                 Some(tls_origin(&net, programs, &folder)?)
@@ -113,6 +118,10 @@ impl Stand {
                 fs::write(&config, text)?;
             }
             Kind::Haproxy => fs::write(&config, haproxy_config())?,
+            Kind::HaproxyIntercept => {
+                let (_, root) = tls.as_ref().context("no origin")?;
+                fs::write(&config, haproxy_intercepting(root)?)?;
+            }
         }
         let mut stand = Self {
             kind,
@@ -145,7 +154,7 @@ impl Stand {
                 command.arg("run").arg("--config").arg(&self.config);
                 command
             }
-            Kind::Haproxy => {
+            Kind::Haproxy | Kind::HaproxyIntercept => {
                 let mut command = self.net.command(Place::Gateway, &self.programs.haproxy);
                 command.args(["-db", "-f"]).arg(&self.config);
                 command
@@ -163,6 +172,7 @@ impl Stand {
             Kind::Sluice => (Way::Sluice, Case::Setup),
             Kind::Haproxy => (Way::Haproxy, Case::Setup),
             Kind::Intercept => (Way::Intercept, Case::TlsSetup),
+            Kind::HaproxyIntercept => (Way::HaproxyIntercept, Case::TlsSetup),
         };
         loop {
             let mut probe = self.load(way, case, 0.02);
@@ -211,7 +221,7 @@ impl Stand {
 
     /// The load tool with what it needs for a case, from addresses of its own.
     fn load(&mut self, way: Way, case: Case, seconds: f64) -> Command {
-        let to = if case.is_tls() {
+        let to = if case.is_tls() && way != Way::HaproxyIntercept {
             format!("{ORIGIN}:{TLS}")
         } else {
             address(way)
@@ -276,6 +286,7 @@ const fn kind(way: Way) -> Kind {
         Way::Passed | Way::Sluice => Kind::Sluice,
         Way::Haproxy => Kind::Haproxy,
         Way::Intercept => Kind::Intercept,
+        Way::HaproxyIntercept => Kind::HaproxyIntercept,
     }
 }
 
@@ -285,6 +296,7 @@ fn address(way: Way) -> String {
         Way::Passed => format!("{ORIGIN}:{PASSED}"),
         Way::Haproxy => format!("{GATEWAY}:{PASSED}"),
         Way::Intercept => format!("{ORIGIN}:{TLS}"),
+        Way::HaproxyIntercept => format!("{GATEWAY}:{TLS}"),
     }
 }
 
@@ -387,6 +399,35 @@ backend origin
 ",
         threads = crate::proc::cores(),
     )
+}
+
+/// TLS on both sides, by the origin's own certificate and key, which lie beside its root. As sluice
+/// does, it reads requests, verifies the origin, and makes a connection to it for each of a client's.
+fn haproxy_intercepting(root: &Path) -> Result<String> {
+    let keys = Keys::beside(root);
+    let both = root.with_file_name("haproxy.pem");
+    let text = [fs::read(&keys.certificate)?, fs::read(&keys.key)?].concat();
+    fs::write(&both, text)?;
+    Ok(format!(
+        "global
+    nbthread {threads}
+    maxconn 4000
+defaults
+    mode http
+    http-reuse never
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+frontend clients
+    bind {GATEWAY}:{TLS} ssl crt {both}
+    default_backend origin
+backend origin
+    server origin {ORIGIN}:{TLS} ssl verify required ca-file {root} sni ssl_fc_sni verifyhost {DOMAIN}
+",
+        threads = crate::proc::cores(),
+        both = both.display(),
+        root = root.display(),
+    ))
 }
 
 /// Where a program lies on the search path, if it does.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// What the origin's certificate is for, and everything below it.
-const DOMAIN: &str = "tls.bench.test";
+pub const DOMAIN: &str = "tls.bench.test";
 const SHORT: &str = "/short";
 const BULK: &str = "/bulk";
 /// Bytes of a head that is no longer one of ours.
@@ -66,21 +66,31 @@ impl Keys {
     pub fn create(directory: &Path) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a leaf whose issuer has its own name for one that it signed itself.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "bench root");
         let key = KeyPair::generate()?;
         let root = params.self_signed(&key)?;
         let issuer = Issuer::new(params, key);
         let names = [DOMAIN.to_owned(), format!("*.{DOMAIN}")];
         let key = KeyPair::generate()?;
         let leaf = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-        let keys = Self {
-            root: directory.join("origin-root.pem"),
-            certificate: directory.join("origin.pem"),
-            key: directory.join("origin.key"),
-        };
+        let keys = Self::beside(&directory.join("origin-root.pem"));
         fs::write(&keys.root, root.pem())?;
         fs::write(&keys.certificate, leaf.pem())?;
         fs::write(&keys.key, key.serialize_pem())?;
         Ok(keys)
+    }
+
+    /// Those that were written together with a root.
+    #[must_use]
+    pub fn beside(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            certificate: root.with_file_name("origin.pem"),
+            key: root.with_file_name("origin.key"),
+        }
     }
 }
 

@@ -108,6 +108,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         Poll::Ready(Ok(sent))
     }
 
+    // The last flight of a handshake is several records, which make one packet.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, slices))?;
+        self.sent += sent as u64;
+        Poll::Ready(Ok(sent))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }

@@ -155,22 +155,21 @@ impl Trust {
 
     /// Whether a certificate is of sluice's own authority, or issued by it.
     fn is_own(&self, view: &View<'_>) -> bool {
-        self.own.iter().filter_map(|der| View::of(der)).any(|own| {
-            view.key() == own.key()
+        self.own.iter().any(|own| {
+            view.key() == own.key
                 // Whoever names it as issuer, by name or by key, is believed when the signature is.
-                || (view.issuer() == own.subject() || names_key(view, &own))
-                    && view.is_signed_by(&self.lenient, own.key())
+                || (view.issuer() == own.subject || names_key(view, &own.key_id))
+                    && view.is_signed_by(&self.lenient, &own.key)
         })
     }
 }
 
-/// Whether the authority key identifier of one is the subject key identifier of the other.
-fn names_key(view: &View<'_>, own: &View<'_>) -> bool {
-    // The identifier stands in the one as an octet string, in the other as [0] in a sequence.
-    let subject = own.extension(14).and_then(|value| value.get(2..));
+/// Whether an identifier of a key is the authority key identifier of a certificate.
+fn names_key(view: &View<'_>, key_id: &[u8]) -> bool {
+    // There it is [0] in a sequence.
     let authority = view.extension(35);
-    matches!((subject, authority), (Some(subject), Some(authority))
-        if !subject.is_empty() && authority.windows(subject.len()).any(|part| part == subject))
+    !key_id.is_empty()
+        && authority.is_some_and(|value| value.windows(key_id.len()).any(|part| part == key_id))
 }
 
 fn fingerprint(der: &[u8]) -> [u8; 32] {
@@ -238,13 +237,13 @@ impl Chain<'_> {
         }
         let issuers: Vec<CertificateDer<'_>> =
             self.issuers.iter().map(|&(der, _)| der.clone()).collect();
+        let remembering = self.trust.verified.remembering(self.trust.strict.all);
+        let believed: Vec<&dyn SignatureVerificationAlgorithm> = remembering
+            .iter()
+            .map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm)
+            .collect();
         // Most chains are right.
-        let strict = verify(
-            (shown.leaf, &issuers),
-            (self.trust, self.trust.strict.all),
-            now,
-            None,
-        );
+        let strict = verify((shown.leaf, &issuers), (self.trust, &believed), now, None);
         let (path, at) = match strict {
             Ok(path) => (Some(path), now),
             Err(error) if is_budget(&error) => {
@@ -265,7 +264,11 @@ impl Chain<'_> {
             }
         };
         if let Some(path) = path {
-            certificate.revocation = self.revocation(&path, shown.staple, (now, at), faults);
+            let issuer = ocsp::Issuer {
+                key: &path.issuer_key,
+                algorithms: &believed,
+            };
+            certificate.revocation = self.revocation(issuer, shown.staple, (now, at), faults);
         } else if self.leaf.subject() == self.leaf.issuer()
             && self.leaf.is_signed_by(&self.trust.lenient, self.leaf.key())
         {
@@ -391,7 +394,7 @@ impl Chain<'_> {
 
     fn revocation(
         &self,
-        path: &Path,
+        issuer: ocsp::Issuer<'_>,
         staple: &[u8],
         (now, at): (UnixTime, UnixTime),
         faults: &mut Faults,
@@ -400,10 +403,6 @@ impl Chain<'_> {
         if mode == RevocationMode::Off {
             return Revocation::NotChecked;
         }
-        let issuer = ocsp::Issuer {
-            key: &path.issuer_key,
-            algorithms: self.trust.strict.all,
-        };
         let stapled = match staple {
             [] => ocsp::Status::Unknown,
             _ => ocsp::status(staple, self.leaf, issuer, now),

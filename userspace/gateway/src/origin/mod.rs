@@ -23,6 +23,7 @@ mod rate;
 mod report;
 mod settings;
 mod trust;
+mod verified;
 mod verifier;
 mod view;
 

@@ -15,18 +15,43 @@ use webpki::{CertRevocationList, OwnedCertRevocationList};
 use super::algorithms::lenient;
 use super::der::{Reader, SEQUENCE};
 use super::settings::{RevocationMode, Settings, SettingsError, Unknown};
+use super::verified::Verified;
 use super::view::View;
+
+/// What of a certificate of sluice's own authority others are known by.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) subject: Vec<u8>,
+    /// The SubjectPublicKeyInfo, with its tag.
+    pub(super) key: Vec<u8>,
+    /// The subject key identifier; empty where there is none.
+    pub(super) key_id: Vec<u8>,
+}
+
+impl Own {
+    fn of(view: &View<'_>) -> Self {
+        // The identifier is an octet string within the value of its extension.
+        let key_id = view.extension(14).and_then(|value| value.get(2..));
+        Self {
+            subject: view.subject().to_vec(),
+            key: view.key().to_vec(),
+            key_id: key_id.unwrap_or_default().to_vec(),
+        }
+    }
+}
 
 /// Whom to trust.
 #[derive(Debug)]
 pub(super) struct Trust {
     pub(super) anchors: Vec<TrustAnchor<'static>>,
     pub(super) strict: WebPkiSupportedAlgorithms,
+    /// Signatures that those algorithms have found right.
+    pub(super) verified: Verified,
     pub(super) lenient: Vec<&'static dyn SignatureVerificationAlgorithm>,
     pub(super) crls: Vec<CertRevocationList<'static>>,
     /// SHA-256 of the revocation lists as they were read.
     crls_digest: [u8; 32],
-    pub(super) own: Vec<CertificateDer<'static>>,
+    pub(super) own: Vec<Own>,
     pub(super) revocation: RevocationMode,
     pub(super) unknown: Unknown,
 }
@@ -49,15 +74,17 @@ impl Trust {
         for path in &settings.roots {
             add_roots(&mut roots, path)?;
         }
-        for own in &settings.own {
-            let own = View::of(own).ok_or(SettingsError::Own)?;
-            let key = Reader::new(own.key())
+        let mut own = Vec::new();
+        for certificate in &settings.own {
+            let view = View::of(certificate).ok_or(SettingsError::Own)?;
+            let key = Reader::new(view.key())
                 .enter(SEQUENCE)
                 .ok_or(SettingsError::Own)?;
             // A gateway whose system trusts its own authority must not: what it minted would be valid.
             roots
                 .roots
                 .retain(|anchor| anchor.subject_public_key_info.as_ref() != key.rest());
+            own.push(Own::of(&view));
         }
         let mut crls = Vec::new();
         let mut digest = digest::Context::new(&digest::SHA256);
@@ -74,10 +101,11 @@ impl Trust {
         Ok(Self {
             anchors: roots.roots,
             strict,
+            verified: Verified::new(),
             lenient: lenient(&strict),
             crls,
             crls_digest,
-            own: settings.own.clone(),
+            own,
             revocation: settings.revocation,
             unknown: settings.unknown,
         })

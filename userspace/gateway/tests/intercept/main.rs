@@ -17,6 +17,7 @@ mod deadlines;
 #[path = "../dns/mod.rs"]
 mod dns;
 mod ends;
+mod flood;
 mod frames;
 mod h2;
 mod handshakes;

@@ -8,6 +8,7 @@ mod hello;
 mod hostile;
 mod names;
 mod probes;
+mod repeated;
 mod revocation;
 mod sessions;
 
