@@ -114,6 +114,21 @@ const PROGRAMS: &[Program] = &[
         package: "nodejs",
         needed_for: For::Test,
     },
+    Program {
+        name: "npm",
+        package: "npm",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "git",
+        package: "git",
+        needed_for: For::Test,
+    },
+    Program {
+        name: "wget",
+        package: "wget",
+        needed_for: For::Test,
+    },
     // Without the package of the same name, which would start a server.
     Program {
         name: "apache2",

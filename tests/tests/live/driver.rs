@@ -54,6 +54,14 @@ impl Driver {
         assert_eq!(done["value"], Value::Null);
     }
 
+    /// Goes to a page that cannot be had, and returns why.
+    #[track_caller]
+    pub(crate) fn fails(&self, url: &str) -> String {
+        let done = self.tell("POST", "/url", Some(&json!({ "url": url })));
+        let why = done["value"]["message"].as_str();
+        why.unwrap_or_else(|| panic!("{url}: {done}")).to_owned()
+    }
+
     /// The document as it is now.
     pub(crate) fn document(&self) -> String {
         let source = self.tell("GET", "/source", None);

@@ -2,26 +2,18 @@
 //! what the gateway says that it let through.
 
 mod servers;
+mod ways;
 
-use std::{
-    fmt::Write as _,
-    io::{ErrorKind, Read, Write},
-    sync::Arc,
-};
+use std::fmt::Write as _;
 
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
 use serde_json::Value;
 use servers::Origin;
 use sluice_tests::family::Family;
+use ways::{Client, Way};
 
 use crate::{
     inspected::{Inspected, records},
-    support::{connect, eventually},
-    tools::NAME,
+    support::eventually,
 };
 
 const READ: &str = r#"
@@ -182,52 +174,10 @@ fn sorted(lines: impl Iterator<Item = String>) -> Vec<String> {
     lines
 }
 
-/// A client that says bytes within TLS, and hears all until the connection ends.
-struct Client<'a> {
-    gateway: &'a Inspected,
-    config: Arc<ClientConfig>,
-}
-
-impl<'a> Client<'a> {
-    fn new(gateway: &'a Inspected) -> Self {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(&gateway.ca).unwrap();
-        roots.add(ca).unwrap();
-        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self {
-            gateway,
-            config: Arc::new(config),
-        }
-    }
-
-    /// The statuses of the answers.
-    #[track_caller]
-    fn statuses(&self, what: &str, (family, number): (Family, u8), bytes: &[u8]) -> Vec<String> {
-        let to = family.origin_at(number, 443);
-        let stream = connect(&self.gateway.lab, family.other(), to);
-        let name = ServerName::try_from(NAME).unwrap();
-        let tls = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
-        let mut tls = StreamOwned::new(tls, stream);
-        tls.write_all(bytes).unwrap();
-        let mut heard = Vec::new();
-        if let Err(error) = tls.read_to_end(&mut heard) {
-            let ended = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
-            assert!(ended.contains(&error.kind()), "{what} stays open: {error}");
-        }
-        let heard = String::from_utf8_lossy(&heard).into_owned();
-        let answers = heard.split("HTTP/1.1 ").skip(1);
-        answers.map(|answer| answer[..3].to_owned()).collect()
-    }
-}
-
-/// A payload with its own path, and what is behind it on the connection.
-fn payload(text: &str, path: &str) -> String {
-    text.replace("{p}", &format!("{path} HTTP/1.1\r\n"))
-        .replace("{h}", &format!("Host: {NAME}\r\n"))
+/// A payload with its own target, and what is behind it on the connection.
+fn payload(text: &str, (target, host): (&str, &str)) -> String {
+    text.replace("{p}", &format!("{target} HTTP/1.1\r\n"))
+        .replace("{h}", &format!("Host: {host}\r\n"))
         .replace("{n}", &HIDDEN.len().to_string())
         .replace("{x}", &format!("{:x}", HIDDEN.len()))
         .replace("{s}", HIDDEN)
@@ -237,7 +187,6 @@ fn payload(text: &str, path: &str) -> String {
 #[ignore = "root: cargo xtask test"]
 fn f1_real_origins_see_the_requests_that_the_gateway_counted() {
     let gateway = Inspected::new(READ);
-    let client = Client::new(&gateway);
     let origins = [
         Origin::nginx(&gateway, 5),
         Origin::node(&gateway, 6),
@@ -245,14 +194,36 @@ fn f1_real_origins_see_the_requests_that_the_gateway_counted() {
         Origin::python(&gateway, "h11", 8),
         Origin::python(&gateway, "aiohttp", 9),
     ];
-    for origin in &origins {
+    try_all(&gateway, &origins, &[Way::Steered]);
+}
+
+#[test]
+#[ignore = "root: cargo xtask test"]
+fn f1_real_origins_see_the_requests_that_a_proxy_counted() {
+    // A URL of an address names nobody.
+    let read = READ.replace("[policy]", "[policy]\ndefault_unidentified = \"allow\"");
+    let gateway = Inspected::new(&(read + &ways::proxy()));
+    let origins = [Origin::nginx(&gateway, 5), Origin::node(&gateway, 6)];
+    try_all(&gateway, &origins, &[Way::Tunnelled, Way::Named]);
+}
+
+/// Sends everything to every origin in these ways, and compares what came of it.
+fn try_all(gateway: &Inspected, origins: &[Origin], ways: &[Way]) {
+    let client = Client::new(gateway);
+    for origin in origins {
         let (mut sent, mut heads) = (0, Vec::new());
-        for family in Family::ALL {
-            let place = (family, origin.number);
-            let prefix = format!("/{}/{family:?}", origin.name);
+        for (&way, family) in ways
+            .iter()
+            .flat_map(|way| Family::ALL.map(|family| (way, family)))
+        {
+            let place = (way, family, origin.number);
+            let host = client.host(place);
+            let prefix = format!("/{}/{way:?}/{family:?}", origin.name);
+            let target = |path: &str| client.target(place, path);
             for (nth, (what, text)) in REFUSED.iter().enumerate() {
                 let what = format!("{prefix}, {what}");
-                let bytes = payload(text, &format!("{prefix}/refused/{nth}")) + HIDDEN;
+                let target = target(&format!("{prefix}/refused/{nth}"));
+                let bytes = payload(text, (&target, &host)) + HIDDEN;
                 let statuses = client.statuses(&what, place, bytes.as_bytes());
                 assert_eq!(statuses, ["400"], "{what}");
             }
@@ -260,25 +231,27 @@ fn f1_real_origins_see_the_requests_that_the_gateway_counted() {
                 let what = format!("{prefix}, {what}");
                 let path = format!("{prefix}/broken/{nth}");
                 let head = "POST {p}{h}Transfer-Encoding: chunked\r\n\r\n";
-                let bytes = payload(head, &path) + body + HIDDEN;
+                let bytes = payload(head, (&target(&path), &host)) + body + HIDDEN;
                 let statuses = client.statuses(&what, place, bytes.as_bytes());
                 assert_eq!(statuses, ["400"], "{what}");
                 heads.push(format!("POST {path}"));
             }
             for (nth, (what, text, count)) in GOOD.iter().enumerate() {
                 let what = format!("{prefix}, {what}");
-                let mut bytes = payload(text, &format!("{prefix}/good/{nth}"));
-                let marker = format!("GET {prefix}/marker/{nth} HTTP/1.1\r\nHost: {NAME}\r\n");
+                let good = target(&format!("{prefix}/good/{nth}"));
+                let mut bytes = payload(text, (&good, &host));
+                let marker = target(&format!("{prefix}/marker/{nth}"));
+                let marker = format!("GET {marker} HTTP/1.1\r\nHost: {host}\r\n");
                 let _infallible = write!(bytes, "{marker}Connection: close\r\n\r\n");
                 let statuses = client.statuses(&what, place, bytes.as_bytes());
                 assert_eq!(statuses, vec!["200"; count + 1], "{what}");
                 sent += count + 1;
             }
         }
-        compare(&gateway, origin, sent, &heads);
+        compare(gateway, origin, sent, &heads);
     }
-    let refused = Family::ALL.len() * origins.len() * (REFUSED.len() + BROKEN.len());
-    let requests = requests(&gateway);
+    let refused = ways.len() * Family::ALL.len() * origins.len() * (REFUSED.len() + BROKEN.len());
+    let requests = requests(gateway);
     let blocked = requests.iter().filter(|one| one["verdict"] != "allow");
     assert_eq!(blocked.clone().count(), refused);
     for request in blocked {
@@ -293,13 +266,15 @@ fn f1_real_origins_see_the_requests_that_the_gateway_counted() {
 #[track_caller]
 fn compare(gateway: &Inspected, origin: &Origin, sent: usize, heads: &[String]) {
     let name = origin.name;
-    let of_origin = format!("https://{NAME}/{name}/");
+    let of_origin = format!("/{name}/");
     let allowed = || {
         let requests = requests(gateway);
         let allowed = requests.iter().filter(|one| one["verdict"] == "allow");
         sorted(allowed.filter_map(|one| {
-            let path = one["url"].as_str()?.strip_prefix(&of_origin)?.to_owned();
-            Some(format!("{} /{name}/{path}", one["method"].as_str()?))
+            let (_, rest) = one["url"].as_str()?.split_once("://")?;
+            let path = &rest[rest.find('/')?..];
+            let is_its = path.starts_with(&of_origin);
+            is_its.then(|| format!("{} {path}", one["method"].as_str().unwrap()))
         }))
     };
     let whole = || {

@@ -14,6 +14,9 @@ mod certificates;
 mod clients;
 mod craft;
 mod devices;
+#[expect(dead_code, reason = "some of it is for the tests of names alone")]
+#[path = "../../../userspace/gateway/tests/dns/mod.rs"]
+mod dns;
 mod doctor;
 mod driver;
 mod ends;
@@ -31,6 +34,9 @@ mod observe;
 mod ordinary;
 mod prometheus;
 mod proxy;
+mod proxy_browser;
+mod proxy_clients;
+mod proxy_site;
 mod raw;
 mod recipe;
 mod records;

@@ -15,8 +15,8 @@ use crate::repo;
 /// Grades servers of TLS; its rules are those of its version.
 const SSLYZE: &str = "sslyze==6.3.1";
 
-/// Libraries of which servers are made that requests are sent to.
-const SERVERS: [&str; 2] = ["h11==0.16.0", "aiohttp==3.14.5"];
+/// Libraries of which servers are made that requests are sent to, and clients that send some.
+const SERVERS: [&str; 3] = ["h11==0.16.0", "aiohttp==3.14.5", "requests==2.34.2"];
 
 /// A Python that has [`SERVERS`].
 const SERVERS_PYTHON: &str = "python-servers";
@@ -35,14 +35,21 @@ pub(super) fn install_sslyze() -> Result<()> {
     symlink(dir.join("bin/sslyze"), &link).context("linking sslyze")
 }
 
-/// Makes a Python with the libraries that servers of the tests are made of, unless it is there.
+/// Makes a Python with the libraries that servers and clients of the tests are made of, unless it is
+/// there.
 ///
 /// # Errors
 ///
 /// When Python or the packages cannot be had.
 pub(super) fn install_servers() -> Result<()> {
-    if repo::find(SERVERS_PYTHON).is_some() {
-        return Ok(());
+    if let Some(python) = repo::find(SERVERS_PYTHON) {
+        // One of before may lack what is needed now.
+        let mut import = Command::new(python);
+        let names = SERVERS.map(|package| package.split("==").next().unwrap_or(package));
+        import.args(["-c", &format!("import {}", names.join(", "))]);
+        if import.output().is_ok_and(|output| output.status.success()) {
+            return Ok(());
+        }
     }
     let dir = environment("servers", &SERVERS)?;
     let script = place(SERVERS_PYTHON)?;

@@ -22,21 +22,25 @@ const H11: &str = include_str!("h11_server.py");
 const AIOHTTP: &str = include_str!("aiohttp_server.py");
 
 const NODE: &str = r"
-const https = require('node:https'), fs = require('node:fs');
+const http = require('node:http'), https = require('node:https'), fs = require('node:fs');
 const [cert, key, log, ...addresses] = process.argv.slice(1);
 const leaf = { cert: fs.readFileSync(cert), key: fs.readFileSync(key) };
-for (const address of addresses) {
-    const server = https.createServer(leaf, (request, answer) => {
-        fs.appendFileSync(log, `${request.method} ${request.url}\n`);
-        request.resume().on('end', () => answer.end('ok\n'));
-    });
+const answer = (request, answer) => {
+    fs.appendFileSync(log, `${request.method} ${request.url}\n`);
+    request.resume().on('end', () => answer.end('ok\n'));
+};
+const listen = (server, port, address) => {
     server.on('clientError', (error, socket) => {
         // A body that ends early is what the origin sees of one that was refused.
         const told = ['ECONNRESET', 'HPE_INVALID_EOF_STATE'].includes(error.code);
         if (!told) fs.appendFileSync(log, `malformed ${error.code}\n`);
         socket.destroy();
     });
-    server.listen(443, address);
+    server.listen(port, address);
+};
+for (const address of addresses) {
+    listen(http.createServer(answer), 80, address);
+    listen(https.createServer(leaf, answer), 443, address);
 }
 ";
 
@@ -56,7 +60,7 @@ impl Origin {
             [cert, key, dir.join("access")].map(|file| file.display().to_string());
         let listen = Family::ALL.map(|family| {
             let address = bracketed(family.origin(number));
-            format!("listen {address}:443 ssl;")
+            format!("listen {address}:443 ssl;\nlisten {address}:80;")
         });
         let place = dir.display();
         let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]

@@ -464,11 +464,9 @@ impl Exchange {
     async fn upstream(&self, prepared: &Prepared) -> Result<Option<Rc<Upstream>>, Reason> {
         if let Some(routes) = &self.routes {
             let parts = (&*self.worker, &*self.generation);
-            let (upstream, address) = routes.upstream(parts, &self.link).await?;
-            if address != self.known.destination && !self.is_same_at(address, prepared) {
-                return Err(Reason::Rule);
-            }
-            return Ok(Some(upstream));
+            let judged = self.known.destination;
+            let may = |address| address == judged || self.is_same_at(address, prepared);
+            return routes.upstream(parts, &self.link, may).await.map(Some);
         }
         let there = self.link.upstream.borrow().clone();
         match there {

@@ -58,17 +58,19 @@ impl Routes {
         self.aim.replace(Some((key, candidates)));
     }
 
-    /// The connection for the next request, and the address that it leads to.
+    /// The connection for the next request; only addresses of which `may` says so are tried.
     pub(crate) async fn upstream(
         &self,
         (worker, generation): (&Worker, &Generation),
         link: &Link,
-    ) -> Result<(Rc<Upstream>, SocketAddr), Reason> {
+        may: impl FnMut(SocketAddr) -> bool,
+    ) -> Result<Rc<Upstream>, Reason> {
         if let Some(kept) = &*self.kept.borrow() {
-            return Ok((Rc::clone(&kept.upstream), kept.address));
+            return Ok(Rc::clone(&kept.upstream));
         }
         let aim = self.aim.take();
-        let (key, candidates) = aim.ok_or(Reason::Internal)?;
+        let (key, mut candidates) = aim.ok_or(Reason::Internal)?;
+        candidates.retain(may);
         let (origin, address, _) = dial_first(worker, generation, &candidates, true).await?;
         let stream = Rewind::new(Bytes::new(), origin);
         let traffic = stream.traffic();
@@ -81,6 +83,6 @@ impl Routes {
             address,
             upstream: Rc::clone(&upstream),
         }));
-        Ok((upstream, address))
+        Ok(upstream)
     }
 }

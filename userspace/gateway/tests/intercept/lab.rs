@@ -109,6 +109,8 @@ pub(crate) struct Origin {
     pub(crate) roots: Vec<CertificateDer<'static>>,
     /// More of the gateway's `[upstream]`.
     pub(crate) upstream: String,
+    /// The gateway does not lead to loopback, as one that is none of a test.
+    pub(crate) guarded: bool,
     /// What it does with a connection; without it, it answers with what it was asked. The number is
     /// that of the requests that it has seen.
     pub(crate) script: Option<Script>,
@@ -157,6 +159,7 @@ impl Default for Origin {
             is_ours: false,
             roots: Vec::new(),
             upstream: String::new(),
+            guarded: false,
             script: None,
         }
     }
@@ -176,6 +179,7 @@ pub(crate) struct Lab {
     /// Requests that the origin has seen.
     pub(crate) requests: Arc<AtomicUsize>,
     pub(crate) config: Config,
+    guarded: bool,
     drain: Arc<Notify>,
     kept: Kept,
     stop: Vec<oneshot::Sender<()>>,
@@ -234,7 +238,7 @@ impl Lab {
         std::fs::write(path("sluice.toml"), text).unwrap();
         let config = Config::load(&path("sluice.toml")).unwrap_or_else(|error| panic!("{error}"));
         let kept = Kept::default();
-        let shared = share(&config, &kept);
+        let shared = share(&config, &kept, origin.guarded);
         let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
@@ -247,6 +251,7 @@ impl Lab {
             origin: ([127, 0, 0, 1], 0).into(),
             requests,
             config,
+            guarded: origin.guarded,
             drain: Arc::default(),
             kept,
             stop: Vec::new(),
@@ -443,7 +448,7 @@ impl Lab {
 
     /// Puts another daemon in the place of this one.
     pub(crate) fn restart(&mut self) {
-        self.shared = share(&self.config, &self.kept);
+        self.shared = share(&self.config, &self.kept, self.guarded);
         self.start_gateway();
     }
 
@@ -485,11 +490,16 @@ impl Drop for Lab {
     }
 }
 
-fn share(config: &Config, kept: &Kept) -> Arc<Shared> {
+fn share(config: &Config, kept: &Kept, guarded: bool) -> Arc<Shared> {
+    let guard = if guarded {
+        Guard::new(1)
+    } else {
+        Guard::allowing_loopback(1)
+    };
     Arc::new(Shared {
         current: Current::new(Generation::new(1, config).unwrap()),
         limits: Arc::new(Limits::default()),
-        guard: Guard::allowing_loopback(1),
+        guard,
         memory: Memory::new().unwrap(),
         addresses: Default::default(),
         access: AccessLog::with(&config.log, vec![Box::new(kept.clone())]),

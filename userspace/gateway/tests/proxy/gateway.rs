@@ -16,7 +16,7 @@ use sluice_gateway::identity::{Identity, Source};
 use sluice_gateway::proxy::Asker;
 use sluice_splice::{ListenOptions, bind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use crate::dns::Dns;
@@ -31,6 +31,9 @@ const PROVIDER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/proxy/test.htpasswd\"\n"
 );
+
+/// Names with their addresses.
+pub(crate) type Names<'n> = &'n [(&'n str, &'n [&'n str])];
 
 /// A worker with one proxy listener.
 pub(crate) struct Gateway {
@@ -53,12 +56,18 @@ impl Gateway {
 
     /// A proxy with these keys.
     pub(crate) fn strict(origin: &Origin, keys: &str, rules: &str) -> Self {
-        let dns = Dns::new(&[
+        let names: Names<'_> = &[
             ("origin.example", &["127.0.0.1"]),
             ("other.example", &["127.0.0.1"]),
             ("loop.example", &["127.0.0.1"]),
             ("gateway.example", &["0.0.0.0"]),
-        ]);
+        ];
+        Self::knowing(names, origin, keys, rules)
+    }
+
+    /// A proxy with these keys, to which there are these names alone.
+    pub(crate) fn knowing(names: Names<'_>, origin: &Origin, keys: &str, rules: &str) -> Self {
+        let dns = Dns::new(names);
         let text = format!(
             "[resolver]\nservers = [\"{}\"]\n{rules}\n{PROVIDER}\n[[proxy]]\nlisten = \
              [\"127.0.0.1:3128\"]\n{keys}\n",
@@ -96,6 +105,13 @@ impl Gateway {
 
     pub(crate) async fn dial(&self) -> Client<TcpStream> {
         Client::over(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// A connection from another address of this machine.
+    pub(crate) async fn dial_from(&self, from: [u8; 4]) -> Client<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        Client::over(socket.connect(self.address).await.unwrap())
     }
 
     /// A name of the origin's with its port.

@@ -7,8 +7,10 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod addresses;
 #[path = "../intercept/authority.rs"]
 mod authority;
+mod balancers;
 #[expect(
     dead_code,
     reason = "some of it is for the tests of interception alone"
@@ -18,9 +20,12 @@ mod client;
 #[expect(dead_code, reason = "some of it is for the tests of names alone")]
 #[path = "../dns/mod.rs"]
 mod dns;
+mod eyeballs;
 mod gateway;
+mod guarded;
 mod hostile;
 mod identity;
+mod itself;
 #[expect(
     dead_code,
     unused_imports,
