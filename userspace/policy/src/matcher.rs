@@ -335,6 +335,11 @@ impl Check {
         self.ask(view).truth == Truth::Unknown
             && match &self.test {
                 Test::Not(inner) => inner.iter().any(|check| check.hangs_on(about, view)),
+                // Whoever it is, a member by address is one.
+                Test::Group { groups, .. } => {
+                    let member = view.looked.groups(view.tables, view.facts, view.known);
+                    about.contains(self.fact) && !meets(groups, member)
+                }
                 _ => about.contains(self.fact),
             }
     }
