@@ -142,7 +142,7 @@ fn the_proxy_is_the_only_way_out_where_nothing_is_steered() {
     let file = folder.path().join("sluice.toml");
     std::fs::write(&file, only).unwrap();
     let config = Config::load(&file).unwrap();
-    assert_eq!(config.steer.tls, []);
+    assert!(config.steer.ports.tls.is_empty());
     let proxy = &config.proxies[0];
     assert_eq!(proxy.identity, Demand::WhenNeeded);
     assert_eq!(proxy.providers().collect::<Vec<_>>(), ["staff"]);
