@@ -2,6 +2,7 @@
 //!
 //! [`lab::Lab`] builds clients, a gateway and an internet; [`sluice::Sluice`] is the daemon under test;
 //! [`dial`] is what a client meets, [`peer`] who answers it, [`hello`] and [`skype`] what it says.
+//! [`proxied`] is what it meets at a proxy, [`recipe`] what the daemon is told by default.
 //! [`packet`] and [`pcap`] make bytes and need nothing.
 //!
 //! What is here serves tests: where a machine cannot do what a test needs, it panics and says what
@@ -25,5 +26,7 @@ pub mod packet;
 pub mod pcap;
 pub mod peer;
 pub mod pki;
+pub mod proxied;
+pub mod recipe;
 pub mod skype;
 pub mod sluice;

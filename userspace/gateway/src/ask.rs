@@ -18,8 +18,8 @@ use tokio::time::timeout;
 
 use crate::config::AdminListener;
 use crate::daemon::admin::identity::{Forgetting, IDENTITY, Listing, Mistake, Telling};
-use crate::daemon::admin::{Forgotten, LOG, Logged, REJECTED, Remembered};
-use crate::identity::whois::Whois;
+use crate::daemon::admin::{Forgotten, LOG, Logged, PROVIDERS, REJECTED, Remembered};
+use crate::identity::{providers, whois::Whois};
 use crate::kernel_state::block_on;
 
 /// Time for one address to answer.
@@ -85,6 +85,15 @@ pub fn forget_rejected(listeners: &[AdminListener]) -> Result<Forgotten, AskErro
 /// [`AskError`]: nobody answers.
 pub fn log(listeners: &[AdminListener]) -> Result<Logged, AskError> {
     ask(listeners, &Question::new(Method::GET, LOG))
+}
+
+/// How the identity providers fare, in the order of their names.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers.
+pub fn providers(listeners: &[AdminListener]) -> Result<Vec<providers::Status>, AskError> {
+    ask(listeners, &Question::new(Method::GET, PROVIDERS))
 }
 
 /// Who the daemon believes has an address.

@@ -72,15 +72,16 @@ impl Policy {
             .collect()
     }
 
-    /// Whether a rule that may hold or not, by what is known, asks about one of some facts. A flow
-    /// that is undecided hangs on none of them otherwise.
+    /// Whether a rule may hold or not, by what is known, since one of some facts is not known. A flow
+    /// that is undecided hangs on none of them otherwise. Where what is known answers the condition
+    /// already, as the address of a member does that of a group, the rule hangs on other facts.
     #[must_use]
     pub fn may_hang_on(&self, about: FactSet, facts: &Facts<'_>, scratch: &mut Scratch) -> bool {
         scratch.looked.begin(Default::default());
         let mut view = View::new(facts, &self.tables, &mut scratch.looked);
         self.compiled.iter().any(|rule| {
-            about.iter().any(|fact| rule.guard.asks(fact))
-                && rule.guard.ask(&mut view).truth == Truth::Unknown
+            rule.guard.ask(&mut view).truth == Truth::Unknown
+                && rule.guard.hangs_on(about, &mut view)
         })
     }
 

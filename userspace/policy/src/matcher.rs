@@ -132,6 +132,12 @@ impl Guard {
         self.0.iter().any(|literal| literal.check.asks(fact))
     }
 
+    /// Whether a condition that asks about one of some facts is Unknown.
+    pub(crate) fn hangs_on(&self, about: FactSet, view: &mut View<'_, '_>) -> bool {
+        let mut literals = self.0.iter();
+        literals.any(|literal| literal.check.hangs_on(about, view))
+    }
+
     /// The earliest stage that makes known what an Unknown hangs on; `None` where none does.
     pub(crate) fn unknown_stage(&self, view: &mut View<'_, '_>) -> Option<Stage> {
         self.0
@@ -323,6 +329,19 @@ impl Check {
             Test::Not(inner) => inner.iter().any(|check| check.asks(fact)),
             _ => self.fact == fact,
         }
+    }
+
+    fn hangs_on(&self, about: FactSet, view: &mut View<'_, '_>) -> bool {
+        self.ask(view).truth == Truth::Unknown
+            && match &self.test {
+                Test::Not(inner) => inner.iter().any(|check| check.hangs_on(about, view)),
+                // Whoever it is, a member by address is one.
+                Test::Group { groups, .. } => {
+                    let member = view.looked.groups(view.tables, view.facts, view.known);
+                    about.contains(self.fact) && !meets(groups, member)
+                }
+                _ => about.contains(self.fact),
+            }
     }
 
     #[inline]

@@ -9,11 +9,16 @@ use std::{
 use sluice_tests::{
     dial::{self, Outcome},
     family::Family,
-    hello,
+    hello, recipe,
     skype::{self, Attempt},
 };
 
-use crate::{dns, serve, world::World};
+use crate::{
+    dns,
+    proxy::{self, Through},
+    serve,
+    world::World,
+};
 
 /// How long a client waits before it gives up.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,6 +34,10 @@ pub(crate) enum Expected {
     Refused,
     /// Nothing comes, and nothing may.
     Silent,
+    /// The proxy asks for a password.
+    Asked,
+    /// The proxy shows the Blocked page, which names this rule.
+    Page(&'static str),
 }
 
 /// What is tried.
@@ -39,6 +48,10 @@ pub(crate) enum Trial {
     Inbound,
     /// curl, with this version of TLS.
     Curl(&'static str),
+    /// curl, by the proxy.
+    CurlByProxy,
+    /// A tunnel by the proxy.
+    Tunnel(Through),
     /// A QUIC Initial.
     Quic,
     /// A question to a time server.
@@ -98,6 +111,21 @@ impl Line {
                 &["sslv2-hello"],
             ));
         }
+        // Before the mistakes, which make their address wait.
+        lines.push(line(
+            other,
+            Trial::CurlByProxy,
+            Expected::Served,
+            &["default"],
+        ));
+        lines.extend(
+            proxy::tunnels(family)
+                .into_iter()
+                .map(|(through, expected, reasons)| {
+                    let from = if through.is_member { member } else { other };
+                    line(from, Trial::Tunnel(through), expected, reasons)
+                }),
+        );
         lines.push(line(other, Trial::Quic, Expected::Refused, &["quic"]));
         lines.push(line(
             other,
@@ -123,6 +151,8 @@ impl Line {
             Trial::Inbound => "UDP from a peer to its own port",
             Trial::Curl("1.2") => "curl, HTTPS over TLS 1.2",
             Trial::Curl(_) => "curl, HTTPS over TLS 1.3",
+            Trial::CurlByProxy => "curl by the proxy, as bob",
+            Trial::Tunnel(through) => through.what,
             Trial::Quic => "QUIC Initial on UDP 443",
             Trial::Ntp => "NTP",
             Trial::Dns => "DNS at the gateway",
@@ -142,7 +172,11 @@ impl Line {
         match &self.trial {
             Trial::Skype(step) => step.make(world.lab.client(), self.from, PATIENCE),
             Trial::Inbound => self.inbound(world),
-            Trial::Curl(version) => self.curl(world, version),
+            Trial::Curl(version) => self.curl(world, &self.directly(version)),
+            Trial::CurlByProxy => self.curl(world, &self.by_proxy()),
+            Trial::Tunnel(through) => {
+                through.attempt(world.lab.client(), self.from, self.family, PATIENCE)
+            }
             Trial::Quic => ask(at(serve::NEWS, 443), &hello::quic_initial()),
             Trial::Ntp => {
                 let mut bytes = vec![0x23];
@@ -159,7 +193,15 @@ impl Line {
     /// Whether an attempt ended as it is to end.
     pub(crate) fn is_as_expected(&self, outcome: &Outcome) -> bool {
         match (self.expected, outcome) {
-            (Expected::Served, Outcome::Answered(_)) => true,
+            (Expected::Served, Outcome::Answered(bytes)) => {
+                bytes.first() != Some(&21) && proxy::status(bytes).is_none()
+            }
+            (Expected::Asked, Outcome::Answered(bytes)) => {
+                proxy::status(bytes) == Some(407) && proxy::says(bytes, "Basic realm=")
+            }
+            (Expected::Page(rule), Outcome::Answered(bytes)) => {
+                proxy::status(bytes) == Some(403) && proxy::says(bytes, rule)
+            }
             // An alert (a record of type 21) is sluice's answer, not the origin's.
             (Expected::Refused, Outcome::Answered(bytes)) => bytes.first() == Some(&21),
             (Expected::Refused, outcome) => matches!(
@@ -167,7 +209,7 @@ impl Line {
                 Outcome::Refused | Outcome::Prohibited | Outcome::Reset | Outcome::Closed
             ),
             (Expected::Silent, outcome) => *outcome == Outcome::Silence,
-            (Expected::Served, _) => false,
+            (Expected::Served | Expected::Asked | Expected::Page(_), _) => false,
         }
     }
 
@@ -192,29 +234,43 @@ impl Line {
         (outcome, begin.elapsed())
     }
 
-    fn curl(&self, world: &World, version: &str) -> (Outcome, Duration) {
-        let origin = self.family.origin(serve::NEWS);
-        let address = if origin.is_ipv6() {
-            format!("[{origin}]")
-        } else {
-            origin.to_string()
-        };
+    /// What curl is told that goes to the origin by itself.
+    fn directly(&self, version: &str) -> Vec<String> {
+        let origin = bracketed(self.family.origin(serve::NEWS));
+        let name = serve::news(self.family);
+        [
+            "--resolve",
+            &format!("{name}:443:{origin}"),
+            &format!("--tlsv{version}"),
+            "--tls-max",
+            version,
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    /// What curl is told that asks the proxy.
+    fn by_proxy(&self) -> Vec<String> {
+        let gateway = bracketed(self.family.gateway_lan());
+        [
+            "--proxy",
+            &format!("http://{gateway}:{}", recipe::PORT),
+            "--proxy-user",
+            recipe::BOB_LOGIN,
+        ]
+        .map(str::to_owned)
+        .into()
+    }
+
+    fn curl(&self, world: &World, way: &[String]) -> (Outcome, Duration) {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "5"])
             .args(["--interface", &self.from.to_string()])
-            .args(["--resolve", &format!("news.example:443:{address}")])
-            .args([
-                &format!("--tlsv{version}"),
-                "--tls-max",
-                version,
-                "--cacert",
-            ])
+            .args(way)
+            .arg("--cacert")
             .arg(world.certificate())
-            .args([
-                "--write-out",
-                "%{stderr}%{time_total}",
-                "https://news.example/",
-            ]);
+            .args(["--write-out", "%{stderr}%{time_total}"])
+            .arg(format!("https://{}/", serve::news(self.family)));
         let begin = Instant::now();
         let output = world.lab.client().output(&mut curl);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -227,5 +283,13 @@ impl Line {
             .parse()
             .map_or(begin.elapsed(), Duration::from_secs_f64);
         (Outcome::Answered(output.stdout), time)
+    }
+}
+
+fn bracketed(address: IpAddr) -> String {
+    if address.is_ipv6() {
+        format!("[{address}]")
+    } else {
+        address.to_string()
     }
 }

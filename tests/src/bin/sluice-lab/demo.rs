@@ -158,6 +158,8 @@ fn told(expected: Expected, outcome: &Outcome) -> String {
         (Expected::Refused, Outcome::Answered(bytes)) if bytes.first() == Some(&21) => {
             "refused, TLS alert".to_owned()
         }
+        (Expected::Asked, Outcome::Answered(_)) => "407, asked for a password".to_owned(),
+        (Expected::Page(_), Outcome::Answered(_)) => "403, the Blocked page".to_owned(),
         (_, Outcome::Refused) => "refused, port closed".to_owned(),
         (_, Outcome::Prohibited) => "refused, prohibited".to_owned(),
         (_, Outcome::Reset) => "refused, reset".to_owned(),

@@ -5,6 +5,7 @@
 mod attempt;
 mod demo;
 mod dns;
+mod proxy;
 mod serve;
 mod table;
 mod world;

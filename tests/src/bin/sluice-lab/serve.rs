@@ -1,6 +1,12 @@
 //! Who answers in the lab: ordinary servers, and the peers that a Skype-like client looks for.
 
-use std::{fs, net::SocketAddr, path::Path, process::ExitCode, thread};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::ExitCode,
+    thread,
+};
 
 use anyhow::{Context, Result};
 use rustls::version::{TLS12, TLS13};
@@ -21,10 +27,37 @@ pub(crate) const TIME: u8 = 123;
 /// Number of the peer that the Skype-like client wants to reach.
 pub(crate) const PEER: u8 = 77;
 
+/// What the origin with the news is called.
+pub(crate) const fn news(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "news.example",
+        Family::V6 => "news6.example",
+    }
+}
+
+/// A name of the peer's, which no Skype-like client needs.
+pub(crate) const fn peer(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "peer.example",
+        Family::V6 => "peer6.example",
+    }
+}
+
+/// Every name, each of one family, so that it is known which one an attempt is about.
+fn zone() -> [(&'static str, IpAddr); 4] {
+    let [four, six] = Family::ALL;
+    [
+        (news(four), four.origin(NEWS)),
+        (news(six), six.origin(NEWS)),
+        (peer(four), four.origin(PEER)),
+        (peer(six), six.origin(PEER)),
+    ]
+}
+
 /// Serves until it is killed.
 pub(crate) fn run(gateway: &Netns, internet: &Netns, certificate: &Path) -> Result<ExitCode> {
     let pki = Pki::new();
-    let config = pki.server(&["news.example"], &[&TLS12, &TLS13]);
+    let config = pki.server(&Family::ALL.map(news), &[&TLS12, &TLS13]);
     let mut peers = Vec::new();
     for family in Family::ALL {
         let news = family.origin_at(NEWS, 443);
@@ -45,7 +78,7 @@ pub(crate) fn run(gateway: &Netns, internet: &Netns, certificate: &Path) -> Resu
         peers.push(Peer::echo(internet, family.origin_at(PEER, 443)));
         let resolver = SocketAddr::new(family.gateway_lan(), 53);
         peers.push(Peer::udp(gateway, resolver, |asked, _| {
-            dns::answer(asked, [203, 0, 113, NEWS])
+            dns::answer(asked, &zone())
         }));
     }
     // It appears when all of the above stands, whole.

@@ -13,11 +13,9 @@ use anyhow::{Context, Result};
 use sluice_tests::{
     family::Family,
     lab::Lab,
+    recipe,
     sluice::{ADMIN, Sluice},
 };
-
-/// The recipe that sluice ships.
-const RECIPE: &str = include_str!("../../../../userspace/gateway/examples/skype.toml");
 
 /// How long the servers may take until they stand.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,9 +30,9 @@ pub(crate) struct World {
 impl World {
     /// Builds it and waits until all of it is ready.
     pub(crate) fn build() -> Result<Self> {
-        let recipe = recipe()?;
         let lab = Lab::new();
-        let certificate = certificate(&lab);
+        let recipe = recipe::in_lab(&lab).to_string();
+        let certificate = recipe::authority(&lab);
         let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("sluice-lab"));
         let log = File::create(lab.dir().join("servers.log")).context("writing a log")?;
         let mut command = Command::new(own);
@@ -68,7 +66,7 @@ impl World {
 
     /// The certificate that the lab's clients trust.
     pub(crate) fn certificate(&self) -> PathBuf {
-        certificate(&self.lab)
+        recipe::authority(&self.lab)
     }
 
     /// Says how to look around.
@@ -104,6 +102,15 @@ impl World {
             self.certificate().display(),
             Family::V4.origin(crate::serve::NEWS),
         );
+        println!(
+            "  by proxy  ip netns exec {client} curl --interface {} --cacert {} \\\n            \
+             --proxy http://{}:{} --proxy-user {} https://news.example/",
+            Family::V4.other(),
+            self.certificate().display(),
+            Family::V4.gateway_lan(),
+            recipe::PORT,
+            recipe::BOB_LOGIN,
+        );
         println!("`cargo xtask lab down` takes it down.");
     }
 
@@ -113,23 +120,4 @@ impl World {
         self.lab.keep();
         drop(self.servers);
     }
-}
-
-fn certificate(lab: &Lab) -> PathBuf {
-    lab.dir().join("authority.pem")
-}
-
-/// The shipped recipe, with the lab's member in the group.
-fn recipe() -> Result<String> {
-    let mut table: toml::Table = RECIPE.parse().context("reading the recipe")?;
-    let members = Family::ALL
-        .map(|family| family.member().to_string())
-        .to_vec();
-    let group = table
-        .get_mut("group")
-        .and_then(|groups| groups.get_mut(0))
-        .and_then(toml::Value::as_table_mut)
-        .context("the recipe has no group")?;
-    group.insert("members".to_owned(), members.into());
-    Ok(table.to_string())
 }

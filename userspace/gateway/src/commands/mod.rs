@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod explain;
 pub mod identity;
 pub mod load;
+mod providers;
 pub mod rejected;
 pub mod replay;
 pub mod run;

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use sluice_steer::{Counter, Status, status};
 
-use super::rejected;
+use super::{providers, rejected};
 use crate::{
     ask::{self, AskError},
     daemon::{
@@ -60,10 +60,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let status = status(bpffs.as_ref().unwrap_or(&config.gateway.bpffs_dir))?;
     let rejected = ask::rejected(&config.admin.listen);
     let log = ask::log(&config.admin.listen);
+    let providers = ask::providers(&config.admin.listen);
     let text = if json {
-        format!("{}\n", machine(&status, &rejected, &log))
+        let mut whole = machine(&status, &rejected, &log);
+        whole["providers"] = providers::machine(&providers);
+        format!("{whole}\n")
     } else {
-        human(&status, &rejected, &log)
+        human(&status, &rejected, &log) + &providers::human(&providers)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

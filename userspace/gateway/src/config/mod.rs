@@ -50,7 +50,7 @@ pub(crate) use people::{lease, user as user_name};
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
-pub use proxy::{Demand, ForwardedFor, Proxy, ProxyTls};
+pub use proxy::{ByAddress, Demand, ForwardedFor, Proxy, ProxyTls};
 use sources::Files;
 pub use sources::Sources;
 pub use value::{DevicePattern, protocol_name, show_duration, show_size};

@@ -1,6 +1,6 @@
 //! The providers of `[identity]`: who is asked about credentials.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore,
@@ -9,6 +9,7 @@ use rustls::{
 
 use super::{
     names::{name, one_line},
+    proxy::WORDS,
     read::{Item, Keys, Section},
     sources::Files,
     value,
@@ -17,6 +18,7 @@ use crate::identity::{
     basic,
     htpasswd::Users,
     ldap::{self, Bind, Groups, Transport, filter_of},
+    negotiate,
     secret::Secret,
     settings::{Htpasswd, Kind, Provider, Settings, Unavailable},
 };
@@ -50,6 +52,19 @@ const LDAP: Keys = Keys {
         "pool",
         "unavailable",
         "cache",
+    ],
+    later: &[],
+};
+
+const NEGOTIATE: Keys = Keys {
+    known: &[
+        "name",
+        "kind",
+        "keytab",
+        "service",
+        "realm",
+        "strip_realm",
+        "unavailable",
     ],
     later: &[],
 };
@@ -95,17 +110,26 @@ fn providers(identity: &Section<'_>, files: &Files<'_>) -> Vec<Provider> {
         };
         let name = name(&section);
         if let Some(name) = &name
+            && WORDS.contains(&name.as_str())
+            && let Some(item) = section.get("name")
+        {
+            item.note("is a word of its own in `identify` of a proxy: choose another");
+        }
+        if let Some(name) = &name
             && !seen.insert(name.clone())
             && let Some(item) = section.get("name")
         {
             item.note(format!("there are two providers \"{name}\": rename one"));
         }
         let Some(kind) = section.get("kind") else {
-            section.missing("kind", "write \"htpasswd\" or \"ldap\"");
+            section.missing("kind", "write \"htpasswd\", \"ldap\" or \"negotiate\"");
             continue;
         };
-        let kinds: [(&str, (Keys, Read)); 2] =
-            [("htpasswd", (HTPASSWD, htpasswd)), ("ldap", (LDAP, ldap))];
+        let kinds: [(&str, (Keys, Read)); 3] = [
+            ("htpasswd", (HTPASSWD, htpasswd)),
+            ("ldap", (LDAP, ldap)),
+            ("negotiate", (NEGOTIATE, negotiate)),
+        ];
         let Some((keys, read)) = kind.choice(&kinds) else {
             continue;
         };
@@ -120,14 +144,18 @@ fn providers(identity: &Section<'_>, files: &Files<'_>) -> Vec<Provider> {
                 Unavailable::default(),
                 &[Unavailable::Block, Unavailable::Anonymous].map(|one| (one.name(), one)),
             ),
-            kind: read(&section, files),
+            kind: match read(&section, files) {
+                Some(kind) => kind,
+                None => continue,
+            },
         };
         found.push(provider);
     }
     found
 }
 
-type Read = fn(&Section<'_>, &Files<'_>) -> Kind;
+/// Notes every mistake; `None` where nothing can be made of the rest.
+type Read = fn(&Section<'_>, &Files<'_>) -> Option<Kind>;
 
 fn within(section: &Section<'_>, key: &str, default: Duration, most: Duration) -> Duration {
     let read = section.value(key, default, value::duration);
@@ -142,7 +170,7 @@ fn within(section: &Section<'_>, key: &str, default: Duration, most: Duration) -
     read
 }
 
-fn htpasswd(section: &Section<'_>, files: &Files<'_>) -> Kind {
+fn htpasswd(section: &Section<'_>, files: &Files<'_>) -> Option<Kind> {
     let mut users = Users::default();
     let mut file = None;
     if let Some(item) = section.get("file") {
@@ -164,14 +192,37 @@ fn htpasswd(section: &Section<'_>, files: &Files<'_>) -> Kind {
             });
         }
     }
-    Kind::Htpasswd(Arc::new(Htpasswd {
+    Some(Kind::Htpasswd(Arc::new(Htpasswd {
         file: file.unwrap_or_default(),
         groups,
         users,
-    }))
+    })))
 }
 
-fn ldap(section: &Section<'_>, files: &Files<'_>) -> Kind {
+fn negotiate(section: &Section<'_>, _: &Files<'_>) -> Option<Kind> {
+    let needed = |key, cure| {
+        if section.get(key).is_none() {
+            section.missing(key, cure);
+        }
+        text(section, key)
+    };
+    let (keytab, service, realm) = (
+        needed("keytab", "name the file, as in \"/etc/sluice/http.keytab\""),
+        needed("service", "say it as in \"HTTP@proxy.example\""),
+        needed(
+            "realm",
+            "say whose users are accepted, as in \"EXAMPLE.COM\"",
+        ),
+    );
+    let strip_realm = section.get("strip_realm").and_then(|item| item.boolean());
+    let (keytab, strip_realm) = (Path::new(keytab?), strip_realm.unwrap_or(true));
+    negotiate::Settings::new(keytab, service?, realm?, strip_realm)
+        .map(|settings| Kind::Negotiate(Arc::new(settings)))
+        .map_err(|why| section.note(why))
+        .ok()
+}
+
+fn ldap(section: &Section<'_>, files: &Files<'_>) -> Option<Kind> {
     let transport = transport(section);
     let roots = section.get("ca").and_then(|item| {
         let text = files.read(&item)?.text;
@@ -197,7 +248,7 @@ fn ldap(section: &Section<'_>, files: &Files<'_>) -> Kind {
     {
         item.note("expected more than \"0s\"");
     }
-    Kind::Ldap(Arc::new(ldap::Settings {
+    Some(Kind::Ldap(Arc::new(ldap::Settings {
         url: text(section, "url").unwrap_or_default().into(),
         transport,
         roots,
@@ -206,7 +257,7 @@ fn ldap(section: &Section<'_>, files: &Files<'_>) -> Kind {
         groups: groups(section),
         timeout,
         pool: usize::try_from(section.number("pool", 8, 1..257)).unwrap_or(8),
-    }))
+    })))
 }
 
 fn text<'t>(section: &Section<'t>, key: &str) -> Option<&'t str> {

@@ -13,6 +13,7 @@ use super::{
     sections::{net, ports},
     sources::Files,
 };
+use crate::identity::settings::Provider;
 use crate::pac::Pac;
 
 /// The name of a listener that is given none.
@@ -27,7 +28,8 @@ pub struct Proxy {
     pub listen: Vec<SocketAddr>,
     /// How TLS is spoken with its clients; `None`: it is not.
     pub tls: Option<ProxyTls>,
-    /// Names of the identity providers that are asked who a client is, the first first.
+    /// What tells who a client is, the first first: names of identity providers, "address" and
+    /// "certificate".
     pub identify: Vec<Box<str>>,
     /// Who has to show who it is.
     pub identity: Demand,
@@ -46,6 +48,45 @@ pub struct Proxy {
     /// What clients are told to go to directly; `None`: they are told nothing.
     pub pac: Option<Pac>,
 }
+
+impl Proxy {
+    /// The names of the identity providers among what tells who a client is.
+    pub fn providers(&self) -> impl Iterator<Item = &str> {
+        let names = self.identify.iter().map(|name| &**name);
+        names.filter(|name| !WORDS.contains(name))
+    }
+
+    /// Whether the address of a client tells who it is, and when.
+    #[must_use]
+    pub fn by_address(&self) -> Option<ByAddress> {
+        let mut before = self.identify.iter().map(|name| &**name);
+        let place = before.position(|name| name == ADDRESS)?;
+        let mut first = self.identify.iter().take(place).map(|name| &**name);
+        Some(if first.all(|name| WORDS.contains(&name)) {
+            ByAddress::First
+        } else {
+            ByAddress::Last
+        })
+    }
+}
+
+/// When the address of a client tells who it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ByAddress {
+    /// Whatever credentials the client shows.
+    First,
+    /// Where it shows none.
+    Last,
+}
+
+/// The word for whom an address stands for, among the names of providers.
+const ADDRESS: &str = "address";
+
+/// The word for the certificate that a client shows, among the names of providers.
+const CERTIFICATE: &str = "certificate";
+
+/// What no provider may be called.
+pub(super) const WORDS: [&str; 2] = [ADDRESS, CERTIFICATE];
 
 /// How a proxy listener speaks TLS with its clients.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -130,7 +171,11 @@ const TLS: Keys = Keys {
 /// Reads the listeners of a document.
 ///
 /// What their clients go to directly may name lists, and is read by [`pacs`] when those are there.
-pub(super) fn proxies<'t>(top: &Section<'t>, files: &Files<'_>) -> Vec<(Proxy, Option<Item<'t>>)> {
+pub(super) fn proxies<'t>(
+    top: &Section<'t>,
+    providers: &[Provider],
+    files: &Files<'_>,
+) -> Vec<(Proxy, Option<Item<'t>>)> {
     let sections = top
         .get("proxy")
         .map(|item| item.sections("[[proxy]]", PROXY))
@@ -139,7 +184,7 @@ pub(super) fn proxies<'t>(top: &Section<'t>, files: &Files<'_>) -> Vec<(Proxy, O
     let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
     let mut found = Vec::new();
     for section in &sections {
-        let Some(proxy) = proxy(section, several, files) else {
+        let Some(proxy) = proxy(section, several, (providers, files)) else {
             continue;
         };
         if !names.insert(proxy.name.clone()) {
@@ -182,7 +227,11 @@ fn note(section: &Section<'_>, key: &str, message: &str) {
     }
 }
 
-fn proxy(section: &Section<'_>, several: bool, files: &Files<'_>) -> Option<Proxy> {
+fn proxy(
+    section: &Section<'_>,
+    several: bool,
+    (providers, files): (&[Provider], &Files<'_>),
+) -> Option<Proxy> {
     let words = [("block", false), ("allow", true)];
     let name = section.value("name", NAME.to_owned(), |text| {
         one_line(text)?;
@@ -213,6 +262,7 @@ fn proxy(section: &Section<'_>, several: bool, files: &Files<'_>) -> Option<Prox
         one_line(text).map(|()| text.into())
     });
     let certificates = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    check_words(section, certificates, providers);
     let can_ask = !identify.is_empty() || certificates;
     let demands = [Demand::Required, Demand::WhenNeeded].map(|demand| (demand.name(), demand));
     let identity = match section.get("identity") {
@@ -246,6 +296,26 @@ fn proxy(section: &Section<'_>, several: bool, files: &Files<'_>) -> Option<Prox
         balancers: section.list("balancers", Vec::new, net),
         pac: None,
     })
+}
+
+/// Notes what of `identify` is neither a provider nor a word that holds here.
+fn check_words(section: &Section<'_>, certificates: bool, providers: &[Provider]) {
+    for (place, item) in section.items_of("identify").into_iter().enumerate() {
+        match item.text() {
+            None | Some(ADDRESS) => {}
+            Some(CERTIFICATE) if !certificates => {
+                item.note(
+                    "clients are asked for none: name who issues them as `client_ca` in `tls`",
+                );
+            }
+            Some(CERTIFICATE) if place > 0 => {
+                item.note("goes before everything else: write it first");
+            }
+            Some(CERTIFICATE) => {}
+            Some(name) if providers.iter().any(|one| *one.name == *name) => {}
+            Some(_) => item.note("there is no [[identity.provider]] of that name"),
+        }
+    }
 }
 
 fn tls(item: &Item<'_>, files: &Files<'_>) -> Option<ProxyTls> {

@@ -78,7 +78,7 @@ pub(super) fn config<'t>(
     let identity = section(&top, "identity", people::IDENTITY, problems);
     let addresses = people::addresses(&identity);
     let providers = providers::settings(&identity, files);
-    let proxies = proxy::proxies(&top, files);
+    let proxies = proxy::proxies(&top, &providers.providers, files);
     let mut names = Names {
         listeners: proxies
             .iter()

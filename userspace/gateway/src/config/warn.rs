@@ -180,7 +180,7 @@ fn provider(provider: &Provider) -> Vec<String> {
                 "provider \"{name}\": its file holds no user, so that nobody can log in"
             ));
         }
-        Kind::Htpasswd(_) => {}
+        Kind::Htpasswd(_) | Kind::Negotiate(_) => {}
         Kind::Ldap(directory) => {
             if directory.transport == Transport::Plaintext {
                 found.push(format!(

@@ -43,6 +43,9 @@ pub const REJECTED: &str = "/api/rejected";
 /// Where it is told how the sinks of access records fare.
 pub const LOG: &str = "/api/log";
 
+/// Where it is told how the identity providers fare.
+pub const PROVIDERS: &str = "/api/providers";
+
 /// What GET of [`LOG`] answers.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Logged {
@@ -242,6 +245,7 @@ fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<By
                 sinks: access.sinks(),
             })
         }
+        PROVIDERS => json(&sources.shared.current.get().providers.status()),
         "/metrics" => metrics(request, exporter),
         "/healthz" if is_alive(sources) => plain(StatusCode::OK, "ok\n"),
         "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
@@ -251,7 +255,8 @@ fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<By
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz, /api/identity, /api/log and /api/rejected\n",
+            "there are /metrics, /healthz, /readyz, /api/identity, /api/log, /api/providers \
+             and /api/rejected\n",
         ),
     }
 }

@@ -186,10 +186,10 @@ fn askers(
     let asking = config
         .proxies
         .iter()
-        .filter(|proxy| !proxy.identify.is_empty());
+        .filter(|proxy| proxy.providers().next().is_some());
     asking
         .map(|proxy| {
-            let names: Vec<&str> = proxy.identify.iter().map(|name| &**name).collect();
+            let names: Vec<&str> = proxy.providers().collect();
             let asker = providers
                 .authenticator(&names)
                 .with_context(|| format!("[[proxy]] \"{}\"", proxy.name))?;

@@ -11,6 +11,7 @@ use super::Identity;
 use super::attempts::Attempts;
 use super::basic::{self, Login, Shown};
 use super::cache::Answer;
+use super::negotiate;
 use super::providers::{Provider, Totals};
 use super::settings::Unavailable;
 
@@ -19,6 +20,8 @@ use super::settings::Unavailable;
 pub struct Authenticator {
     /// Who is asked about user name and password, in this order.
     passwords: Vec<Arc<Provider>>,
+    /// Who is shown tickets, in this order.
+    tickets: Vec<Arc<Provider>>,
     challenges: Vec<HeaderValue>,
     attempts: Arc<Attempts>,
     totals: Arc<Totals>,
@@ -42,17 +45,22 @@ pub enum Authenticated {
 }
 
 impl Authenticator {
-    /// Asks these providers about user names and passwords.
+    /// Asks these providers about what clients show.
     pub(super) fn new(
         realm: &str,
-        passwords: Vec<Arc<Provider>>,
+        providers: Vec<Arc<Provider>>,
         attempts: Arc<Attempts>,
         totals: Arc<Totals>,
     ) -> Self {
+        let (tickets, passwords): (Vec<_>, Vec<_>) = providers
+            .into_iter()
+            .partition(|provider| provider.takes_tickets());
+        let ticket = (!tickets.is_empty()).then(negotiate::challenge);
         let basic = basic::challenge(realm).filter(|_| !passwords.is_empty());
         Self {
             passwords,
-            challenges: basic.into_iter().collect(),
+            tickets,
+            challenges: ticket.into_iter().chain(basic).collect(),
             attempts,
             totals,
         }
@@ -81,7 +89,13 @@ impl Authenticator {
         let Some(value) = credentials.filter(|_| self.asks()) else {
             return Authenticated::Absent;
         };
+        if !self.tickets.is_empty()
+            && let Some(token) = negotiate::read(value)
+        {
+            return self.show(token).await;
+        }
         match basic::read(value) {
+            Shown::Basic(_) if self.passwords.is_empty() => Authenticated::Absent,
             Shown::Basic(login) => self.log_in(from, &login).await,
             Shown::Malformed => {
                 self.totals.malformed.fetch_add(1, Ordering::Relaxed);
@@ -89,6 +103,24 @@ impl Authenticator {
             }
             Shown::Other => Authenticated::Absent,
         }
+    }
+
+    /// Has a ticket looked at. There is no wait behind wrong ones, which nobody can guess: how many
+    /// are looked at at once is limited.
+    async fn show(&self, token: Option<Vec<u8>>) -> Authenticated {
+        let Some(token) = token else {
+            self.totals.malformed.fetch_add(1, Ordering::Relaxed);
+            return Authenticated::Refused;
+        };
+        let mut missing = None;
+        for provider in &self.tickets {
+            match provider.accept(&token).await {
+                Answer::Known(identity) => return Authenticated::Known(identity),
+                Answer::Wrong => {}
+                Answer::Unavailable => miss(&mut missing, provider.unavailable()),
+            }
+        }
+        missing.unwrap_or(Authenticated::Refused)
     }
 
     async fn log_in(&self, from: IpAddr, login: &Login) -> Authenticated {
@@ -117,18 +149,22 @@ impl Authenticator {
                     return Authenticated::Known(identity);
                 }
                 Answer::Wrong => {}
-                // What any of them blocks for is blocked.
-                Answer::Unavailable => match provider.unavailable() {
-                    Unavailable::Block => missing = Some(Authenticated::Unavailable),
-                    Unavailable::Anonymous => {
-                        missing.get_or_insert(Authenticated::Absent);
-                    }
-                },
+                Answer::Unavailable => miss(&mut missing, provider.unavailable()),
             }
         }
         missing.unwrap_or_else(|| {
             attempt.wrong(Instant::now());
             Authenticated::Refused
         })
+    }
+}
+
+/// Notes that a provider could not tell: what any of them blocks for is blocked.
+fn miss(missing: &mut Option<Authenticated>, becomes: Unavailable) {
+    match becomes {
+        Unavailable::Block => *missing = Some(Authenticated::Unavailable),
+        Unavailable::Anonymous => {
+            missing.get_or_insert(Authenticated::Absent);
+        }
     }
 }

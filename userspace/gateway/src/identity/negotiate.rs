@@ -12,6 +12,9 @@ mod accept;
 
 use std::path::{Path, PathBuf};
 
+use base64ct::{Base64, Encoding as _};
+use http::HeaderValue;
+
 #[cfg(not(feature = "kerberos"))]
 pub use absent::Negotiate;
 #[cfg(feature = "kerberos")]
@@ -22,6 +25,26 @@ pub const TOKEN_LIMIT: usize = 64 << 10;
 
 /// Whether this program was built with Kerberos.
 pub const SUPPORTED: bool = cfg!(feature = "kerberos");
+
+/// The value of `Proxy-Authenticate` that asks for a ticket (RFC 4559 section 4.1).
+pub(super) const fn challenge() -> HeaderValue {
+    HeaderValue::from_static("Negotiate")
+}
+
+/// Reads the value of a `Proxy-Authorization`: `None` where it is of another scheme, and nothing in
+/// it where it is of this one and holds no token.
+pub(super) fn read(value: &HeaderValue) -> Option<Option<Vec<u8>>> {
+    let bytes = value.as_bytes();
+    let scheme = bytes.split(|&byte| byte == b' ').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"Negotiate") {
+        return None;
+    }
+    let token = bytes.get(scheme.len()..).unwrap_or_default().trim_ascii();
+    // Base64 is a third longer than what it holds.
+    let fits = (1..=TOKEN_LIMIT.div_ceil(3) * 4).contains(&token.len());
+    let text = std::str::from_utf8(token).ok().filter(|_| fits);
+    Some(text.and_then(|text| Base64::decode_vec(text).ok()))
+}
 
 /// Whose tickets are accepted, and by which key.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::attempts::Attempts;
 use super::authenticate::Authenticator;
 use super::cache::{Answer, Cache, Key, Ticket};
 use super::engine::Engine;
 use super::ldap::{Directory, Health};
+use super::negotiate::{Negotiate, NegotiateError};
 use super::secret::Secret;
 use super::settings::{self, Kind, Settings, Unavailable};
 use super::{Identity, Source};
@@ -154,15 +155,15 @@ impl Providers {
 }
 
 /// How a provider is, for `sluice status`.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Status {
     /// Its name.
     pub name: String,
     /// Its kind, as in the configuration.
-    pub kind: &'static str,
+    pub kind: String,
     /// Whether it answers; files always do.
     pub state: State,
-    /// Since when, in seconds since 1970; `None` for files, and for what nobody has asked.
+    /// Since when, in seconds since 1970; `None` for files and tickets, and for what nobody has asked.
     pub since: Option<u64>,
     /// Why it does not answer.
     pub why: Option<String>,
@@ -181,7 +182,7 @@ pub struct Status {
 }
 
 /// Whether a provider answers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Nobody has asked.
@@ -207,10 +208,11 @@ impl fmt::Debug for Provider {
     }
 }
 
-/// Who checks passwords.
+/// Who checks passwords, or tickets.
 enum Checker {
     Htpasswd(Arc<settings::Htpasswd>),
     Ldap(Directory),
+    Negotiate(Negotiate),
 }
 
 /// Lands the flight when whoever asks is gone, whatever became of it.
@@ -237,6 +239,9 @@ impl Provider {
                 let name = Arc::clone(&settings.name);
                 Checker::Ldap(Directory::new(name, Arc::clone(directory))?)
             }
+            Kind::Negotiate(tickets) => {
+                Checker::Negotiate(Negotiate::new(tickets.as_ref().clone())?)
+            }
         };
         let cache = Cache::new(settings.cache).ok();
         Ok(Self {
@@ -250,6 +255,36 @@ impl Provider {
 
     pub(super) const fn unavailable(&self) -> Unavailable {
         self.settings.unavailable
+    }
+
+    /// Whether clients show it tickets in place of passwords.
+    pub(super) const fn takes_tickets(&self) -> bool {
+        matches!(self.source, Checker::Negotiate(_))
+    }
+
+    /// Looks at a ticket. None is remembered: each is good for one request.
+    pub(super) async fn accept(&self, token: &[u8]) -> Answer {
+        let Checker::Negotiate(negotiate) = &self.source else {
+            return Answer::Wrong;
+        };
+        let begun = Instant::now();
+        let accepted = negotiate.accept(token).await;
+        self.counters.latency.note(begun.elapsed());
+        self.count(match accepted {
+            Ok(accepted) => Answer::Known(Arc::new(Identity {
+                user: accepted.user,
+                groups: Box::default(),
+                source: Source::Credentials(Arc::clone(&self.settings.name)),
+            })),
+            Err(error @ (NegotiateError::Busy | NegotiateError::Unavailable(_))) => {
+                tracing::debug!(provider = %self.settings.name, %error, "no ticket can be looked at");
+                Answer::Unavailable
+            }
+            Err(error) => {
+                tracing::debug!(provider = %self.settings.name, %error, "a ticket is refused");
+                Answer::Wrong
+            }
+        })
     }
 
     /// Who it is, if that was found out lately.
@@ -293,6 +328,8 @@ impl Provider {
 
     async fn check(&self, user: &str, password: &Secret) -> Answer {
         match &self.source {
+            // Nobody shows it a password.
+            Checker::Negotiate(_) => Answer::Wrong,
             Checker::Ldap(directory) => directory.ask(user, password).await,
             Checker::Htpasswd(files) => {
                 let (of, name, password) =
@@ -327,6 +364,7 @@ impl Provider {
         let (health, users) = match &self.source {
             Checker::Htpasswd(files) => (None, Some(files.users.len())),
             Checker::Ldap(directory) => (Some(directory.health()), None),
+            Checker::Negotiate(_) => (None, None),
         };
         let seconds = |at: SystemTime| {
             let since = at.duration_since(UNIX_EPOCH).ok();
@@ -341,7 +379,7 @@ impl Provider {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Status {
             name: self.settings.name.to_string(),
-            kind: self.settings.kind.name(),
+            kind: self.settings.kind.name().to_owned(),
             state,
             since,
             why,

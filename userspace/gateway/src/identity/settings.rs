@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::htpasswd::Users;
-use super::ldap;
+use super::{ldap, negotiate};
 
 /// Who can be asked about credentials, and how clients are asked for them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +45,8 @@ pub enum Kind {
     Htpasswd(Arc<Htpasswd>),
     /// A directory.
     Ldap(Arc<ldap::Settings>),
+    /// Kerberos: clients show tickets in place of passwords.
+    Negotiate(Arc<negotiate::Settings>),
 }
 
 impl Kind {
@@ -54,6 +56,7 @@ impl Kind {
         match self {
             Self::Htpasswd(_) => "htpasswd",
             Self::Ldap(_) => "ldap",
+            Self::Negotiate(_) => "negotiate",
         }
     }
 }

@@ -18,6 +18,7 @@ use hyper::{Method, Request, Response, StatusCode, http};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sluice_abi::Reason;
 use sluice_policy::{Fact, FactSet, Outcome, Scheme};
+use tokio::io::AsyncWriteExt;
 
 use super::identify::{Who, identify};
 use super::routes::{Key, Routes};
@@ -57,6 +58,8 @@ pub(super) struct Connection<'a> {
     pub(super) routes: Rc<Routes>,
     /// The tunnel that the last answer has opened.
     pub(super) tunnel: RefCell<Option<(Tunnel<'a>, OnUpgrade)>>,
+    /// What becomes of the connection where the last request was a CONNECT that was refused.
+    refused: RefCell<Option<OnUpgrade>>,
 }
 
 /// What one request is judged under.
@@ -80,6 +83,7 @@ impl<'a> Connection<'a> {
             link: Rc::default(),
             routes: Rc::default(),
             tunnel: RefCell::new(None),
+            refused: RefCell::new(None),
         }
     }
 
@@ -89,6 +93,15 @@ impl<'a> Connection<'a> {
     pub(super) async fn serve(self, leg: Leg, ahead: Bytes) {
         let end = Box::pin(self.requests(leg, ahead)).await;
         let Some((tunnel, upgrade)) = self.tunnel.take() else {
+            // hyper leaves the end of a connection to whoever asked for another protocol on it, even
+            // where there is none: without this one the client may lose the page that says why.
+            if let Some(refused) = self.refused.take()
+                && let Ok(upgraded) = refused.await
+                && let Ok(parts) = upgraded.downcast::<Read>()
+            {
+                // A client that is gone already heard what it wanted to.
+                let _ = parts.io.into_inner().shutdown().await;
+            }
             return;
         };
         if end != Reason::Finished {
@@ -161,8 +174,16 @@ impl<'a> Connection<'a> {
         let connects = request.method() == Method::CONNECT;
         let upgrade = connects.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
+        self.refused.take();
         let answer = match upgrade {
-            Some(upgrade) => Box::pin(connect::answer(self, &parts, upgrade)).await?,
+            Some(upgrade) => {
+                let kept = upgrade.clone();
+                let answer = Box::pin(connect::answer(self, &parts, upgrade)).await?;
+                if !answer.status().is_success() {
+                    self.refused.replace(Some(kept));
+                }
+                answer
+            }
             None => Box::pin(self.forward(parts, body)).await?,
         };
         let status = answer.status();
@@ -214,7 +235,8 @@ impl<'a> Connection<'a> {
         let Under { generation, door } = under;
         let asker = generation.asker(&self.proxied.listener);
         let certified = self.certified.as_ref();
-        let who = identify((door, &*asker), certified, self.client.ip(), headers).await;
+        let from = (self.client.ip(), known.user(&generation.policy).is_some());
+        let who = identify((door, &*asker), certified, from, headers).await;
         let refuse = |told: &mut Told, known: &Known| {
             told.reason = Reason::NoCredentials;
             self.exchange(generation, &Rc::new(known.clone()))
@@ -227,7 +249,7 @@ impl<'a> Connection<'a> {
                 known.identity = Some(identity);
                 Ok(false)
             }
-            Ok(Who::Nobody) => Ok(false),
+            Ok(Who::Nobody | Who::Address) => Ok(false),
             // Whom the address stands for is known as well.
             Ok(Who::Anonymous) => Ok(known.user(&generation.policy).is_none()),
             Ok(Who::Asked(challenges)) => {
@@ -261,8 +283,14 @@ impl<'a> Connection<'a> {
             .metrics
             .asked_for_credentials
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let why = Reason::NoCredentials.description();
-        let mut answer = exchange.problem(told, Problem::Credentials, why);
+        // Where there is nothing to ask for, it is not asked for (RFC 9110 section 15.5.8).
+        let (problem, why) = if challenges.is_empty() {
+            let why = "who you are is not known, and there is no password to be asked for";
+            (Problem::Prohibited, why)
+        } else {
+            (Problem::Credentials, Reason::NoCredentials.description())
+        };
+        let mut answer = exchange.problem(told, problem, why);
         for challenge in challenges {
             answer.headers_mut().append(PROXY_AUTHENTICATE, challenge);
         }

@@ -65,7 +65,8 @@ fn server(tls: &ProxyTls, settings: &Proxy) -> anyhow::Result<Arc<ServerConfig>>
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
             // Whoever may say otherwise who they are need not show a certificate.
-            let only = settings.identify.is_empty() && settings.identity == Demand::Required;
+            let others = settings.providers().next().is_some() || settings.by_address().is_some();
+            let only = !others && settings.identity == Demand::Required;
             let verifier: Arc<dyn ClientCertVerifier> = if only {
                 verifier.build()?
             } else {

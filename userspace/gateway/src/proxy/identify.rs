@@ -10,7 +10,7 @@ use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
 use super::Door;
-use crate::config::Demand;
+use crate::config::{ByAddress, Demand};
 use crate::identity::Identity;
 use crate::identity::authenticate::{Authenticated, Authenticator};
 use crate::request::Refusal;
@@ -49,6 +49,8 @@ pub(super) enum Who {
     Known(Arc<Identity>),
     /// Nobody is asked.
     Nobody,
+    /// It is whom its address stands for.
+    Address,
     /// Nobody knows, and may ask where the rules need it.
     Anonymous,
     /// It has to say so first, as these values ask it to.
@@ -57,8 +59,8 @@ pub(super) enum Who {
     Later(Option<Duration>),
 }
 
-/// Finds out who makes a request, from nothing but that request and the certificate of its
-/// connection.
+/// Finds out who makes a request, from nothing but that request, and the certificate and the address
+/// of its connection. `stands` says whether the address stands for somebody.
 ///
 /// # Errors
 ///
@@ -66,7 +68,7 @@ pub(super) enum Who {
 pub(super) async fn identify(
     (door, asker): (&Door, &dyn Asker),
     certified: Option<&Arc<Identity>>,
-    from: IpAddr,
+    (from, stands): (IpAddr, bool),
     headers: &HeaderMap,
 ) -> Result<Who, Refusal> {
     let mut shown = headers.get_all(PROXY_AUTHORIZATION).iter();
@@ -81,9 +83,14 @@ pub(super) async fn identify(
     if demand == Demand::Nobody {
         return Ok(Who::Nobody);
     }
+    let by_address = door.settings().by_address().filter(|_| stands);
+    if by_address == Some(ByAddress::First) {
+        return Ok(Who::Address);
+    }
     Ok(match asker.authenticate(from, credentials).await {
         Authenticated::Known(identity) => Who::Known(identity),
         Authenticated::Continue(value) => Who::Asked(vec![value]),
+        Authenticated::Absent if by_address.is_some() => Who::Address,
         Authenticated::Absent if demand == Demand::WhenNeeded => Who::Anonymous,
         Authenticated::Absent | Authenticated::Refused => Who::Asked(asker.challenges()),
         Authenticated::Slowed(time) => Who::Later(Some(time)),

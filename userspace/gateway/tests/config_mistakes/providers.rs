@@ -17,12 +17,13 @@ fn a_provider_has_a_name_and_a_kind() {
     );
     assert_mistake(
         "[[identity.provider]]\nname = \"a\"\n",
-        "3:1: `kind` is missing in [[identity.provider]]: write \"htpasswd\" or \"ldap\"",
+        "3:1: `kind` is missing in [[identity.provider]]: write \"htpasswd\", \"ldap\" \
+         or \"negotiate\"",
     );
     assert_mistake(
         "[[identity.provider]]\nname = \"a\"\nkind = \"ldpa\"\n",
-        "5:8: `kind` in [[identity.provider]]: \"ldpa\": expected \"htpasswd\" or \"ldap\": did \
-         you mean \"ldap\"?",
+        "5:8: `kind` in [[identity.provider]]: \"ldpa\": expected one of \"htpasswd\", \
+         \"ldap\", \"negotiate\": did you mean \"ldap\"?",
     );
     assert_mistake(
         &format!("{CORP}{URL}{DIRECT}{CORP}{URL}{DIRECT}"),
@@ -35,6 +36,11 @@ fn a_provider_has_a_name_and_a_kind() {
     assert_mistake(
         "[identity]\nrealm = \"\"\n",
         "4:9: `realm` in [identity]: \"\": expected one line of at most 200 bytes",
+    );
+    assert_mistake(
+        &format!("{}{URL}{DIRECT}", CORP.replace("\"corp\"", "\"address\"")),
+        "4:8: `name` in [[identity.provider]]: is a word of its own in `identify` of a proxy: choose \
+         another",
     );
     // A key of another kind is none of this one's.
     assert_mistake(
@@ -252,4 +258,31 @@ fn a_password_is_one_line_that_nobody_else_can_read() {
     );
     let error = Secret::from_file(&folder.path().join("none")).unwrap_err();
     assert!(error.starts_with("cannot be read: "), "{error}");
+}
+
+#[test]
+fn tickets_need_a_keytab_a_service_and_a_realm() {
+    let kind = "[[identity.provider]]\nname = \"corp\"\nkind = \"negotiate\"\n";
+    let found = mistakes(kind, &[]);
+    for key in [
+        "`keytab` is missing in [[identity.provider]]: name the file, as in \
+         \"/etc/sluice/http.keytab\"",
+        "`service` is missing in [[identity.provider]]: say it as in \"HTTP@proxy.example\"",
+        "`realm` is missing in [[identity.provider]]: say whose users are accepted, as in \
+         \"EXAMPLE.COM\"",
+    ] {
+        let mistake = format!("3:1: {key}");
+        assert!(found.contains(&mistake), "{mistake}: {found:?}");
+    }
+    let whole = format!(
+        "{kind}keytab = \"/etc/sluice/http.keytab\"\nservice = \"proxy.example\"\nrealm = \
+         \"EXAMPLE.COM\"\n"
+    );
+    let found = mistakes(&whole, &[]);
+    let expected = if cfg!(feature = "kerberos") {
+        "expected \"HTTP@\""
+    } else {
+        "--features kerberos"
+    };
+    assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
 }

@@ -75,6 +75,15 @@ fn what_a_proxy_is_told_is_checked() {
             "6:12: `identity` in [[proxy]]: \"never\": expected \"required\" or \"when-needed\"",
         ),
         (
+            "identify = [\"a\"]",
+            "5:13: `identify` in [[proxy]]: \"a\": there is no [[identity.provider]] of that name",
+        ),
+        (
+            "identify = [\"certificate\", \"address\"]",
+            "5:13: `identify` in [[proxy]]: \"certificate\": clients are asked for none: name who \
+             issues them as `client_ca` in `tls`",
+        ),
+        (
             "unidentified_tunnels = \"maybe\"",
             "5:24: `unidentified_tunnels` in [[proxy]]: \"maybe\": expected \"block\" or \"allow\"",
         ),

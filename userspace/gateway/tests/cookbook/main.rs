@@ -23,6 +23,7 @@ enum Promise {
 }
 
 mod decrypted;
+mod proxy;
 
 use Promise::{Decided, Undecided};
 
@@ -433,81 +434,4 @@ fn the_reference_names_every_example_and_each_says_what_for() {
         }
     }
     assert_eq!(found, 11);
-}
-
-#[test]
-fn a_proxy_is_the_only_way_out() {
-    const SILENT: &str = "unidentified software may not tunnel (proxy)";
-    const SKYPE: &str = "Skype, except for the Allow Skype group";
-    fn tunnel<'f>(client: IpAddr, host: &'f str, port: u16, agent: Option<&'f str>) -> Facts<'f> {
-        let mut facts = opened(client);
-        facts.listener = Some(Listener::Proxy("proxy"));
-        facts.connect = Some(Connect {
-            host: Some(host),
-            port: Some(port),
-            user_agent: agent,
-        });
-        facts
-    }
-    let browser = tunnel(CLIENT, "www.example", 443, Some("Mozilla/5.0"));
-    let says = |opened: Facts<'static>, tls, host| {
-        let mut facts = opened;
-        facts.stage = Stage::Certificate;
-        facts.tls = Some(tls);
-        facts.host = Some(host);
-        facts.certificate = CertificateStates::of([CertificateState::Valid]);
-        facts
-    };
-    let noise = Tls::Not(NotNegotiated::Sslv2Hello);
-    let member = tunnel(address("10.20.4.7"), "www.example", 443, Some("Skype"));
-    let mut request = opened(CLIENT);
-    request.listener = Some(Listener::Proxy("proxy"));
-    request.stage = Stage::Request;
-    request.tls = Some(Tls::Not(NotNegotiated::NotTls));
-    request.application = Some("http");
-    request.host = Some("www.example");
-    Recipe::load("proxy.toml").promises(&[
-        (
-            "no User-Agent",
-            tunnel(CLIENT, "www.example", 443, None),
-            Decided("block-page", Some(SILENT)),
-        ),
-        (
-            "an address",
-            tunnel(CLIENT, "203.0.113.80", 443, Some("Mozilla/5.0")),
-            Decided("block-page", Some("tunnels to addresses (proxy)")),
-        ),
-        (
-            "another port",
-            tunnel(CLIENT, "www.example", 5222, Some("Mozilla/5.0")),
-            Decided(
-                "block-page",
-                Some("tunnels to other ports than connect_ports (proxy)"),
-            ),
-        ),
-        (
-            "a browser",
-            says(browser, Tls::Negotiated, "www.example"),
-            Decided("allow", None),
-        ),
-        (
-            "a hello for another server",
-            says(browser, Tls::Negotiated, "other.example"),
-            Decided("block-alert", Some("a tunnel leads where it says")),
-        ),
-        (
-            "what is no TLS",
-            says(browser, noise, "www.example"),
-            Decided("block-alert", Some(SKYPE)),
-        ),
-        (
-            "the same of a member",
-            says(member, noise, "www.example"),
-            Decided(
-                "allow",
-                Some("Allow Skype members may tunnel what is not TLS"),
-            ),
-        ),
-        ("a request in the clear", request, Decided("allow", None)),
-    ]);
 }

@@ -187,3 +187,106 @@ fn groups_come_with_who_one_is() {
     });
     gateway.end();
 }
+
+/// Where clients come from is known to be carol's.
+const CAROL: &str = "[[user]]\nname = \"carol\"\naddresses = [\"127.0.0.1\"]\n";
+
+#[test]
+fn whom_an_address_stands_for_is_known_before_or_after_credentials() {
+    let rules = format!("{ALLOW}{CAROL}");
+    for (identify, shown, who) in [
+        ("[\"address\", \"test\"]", "", "carol"),
+        ("[\"address\", \"test\"]", "Test alice", "carol"),
+        ("[\"test\", \"address\"]", "", "carol"),
+        ("[\"test\", \"address\"]", "Test alice", "alice"),
+        ("[\"address\"]", "Test alice", "carol"),
+        ("[\"test\"]", "Test alice", "alice"),
+    ] {
+        let keys = format!("identify = {identify}");
+        let gateway = Gateway::new(&mirroring(), &keys, &rules).asking();
+        let site = gateway.site(NAME);
+        gateway.lab.run(async {
+            let answer = gateway.dial().await.ask(get(&site, shown)).await;
+            assert_eq!(answer.status, 200, "{identify}: {answer:?}");
+        });
+        let (_, requests) = gateway.end();
+        assert_eq!(requests[0]["user"], who, "{identify}, {shown:?}");
+    }
+    // An address is no reason to believe what is wrong, nor to answer for one that nobody has.
+    for (identify, rules, shown, status) in [
+        (
+            "[\"test\", \"address\"]",
+            rules.as_str(),
+            "Test mallory",
+            407,
+        ),
+        ("[\"test\"]", rules.as_str(), "", 407),
+        ("[\"address\", \"test\"]", ALLOW, "", 407),
+    ] {
+        let keys = format!("identify = {identify}");
+        let gateway = Gateway::new(&mirroring(), &keys, rules).asking();
+        let site = gateway.site(NAME);
+        gateway.lab.run(async {
+            let answer = gateway.dial().await.ask(get(&site, shown)).await;
+            assert_eq!(answer.status, status, "{identify}: {answer:?}");
+        });
+        gateway.end();
+    }
+}
+
+#[test]
+fn nothing_is_asked_for_where_the_address_alone_tells() {
+    let gateway = Gateway::new(&mirroring(), "identify = [\"address\"]", ALLOW);
+    let site = gateway.site(NAME);
+    gateway.lab.run(async {
+        let mut client = gateway.dial().await;
+        for request in [get(&site, ""), connect(&site, "")] {
+            let answer = client.ask(request).await;
+            assert_eq!(answer.status, 403, "{answer:?}");
+            assert_eq!(answer.fields("proxy-authenticate"), Vec::<&str>::new());
+        }
+    });
+    let (_, requests) = gateway.end();
+    assert_eq!(requests[0]["reason"], "no-credentials");
+}
+
+#[test]
+fn a_member_by_address_is_not_asked_who_it_is() {
+    let rules = |members: &str| {
+        format!(
+            "{ALLOW}[[group]]\nname = \"staff\"\nmembers = [\"alice\", \"{members}\"]\n\
+             [[rule]]\nname = \"staff only\"\nwhen = {{ tls = \"not-negotiated\" }}\n\
+             unless = {{ group = \"staff\" }}\naction = \"block\"\n\
+             [[rule]]\nname = \"staff\"\nwhen = {{ group = \"staff\", tls = \"not-negotiated\" }}\n\
+             action = \"allow\"\n"
+        )
+    };
+    let keys = "identify = [\"test\"]\nidentity = \"when-needed\"";
+    for (members, status) in [("127.0.0.1", 200), ("127.0.0.9", 407)] {
+        let gateway = Gateway::new(&mirroring(), keys, &rules(members)).asking();
+        let site = gateway.site(NAME);
+        gateway.lab.run(async {
+            let answer = gateway.dial().await.ask(connect(&site, "")).await;
+            assert_eq!(answer.status, status, "{members}: {answer:?}");
+        });
+        gateway.end();
+    }
+}
+
+#[test]
+fn a_client_whose_connection_ends_with_the_refusal_hears_all_of_it() {
+    let rules = format!("{ALLOW}[[rule]]\nname = \"never\"\naction = {{ block = \"page\" }}\n");
+    let gateway = Gateway::new(&mirroring(), "", &rules);
+    let site = gateway.site(NAME);
+    gateway.lab.run(async {
+        for (version, more) in [("1.0", ""), ("1.1", "Connection: close\r\n")] {
+            let mut client = gateway.dial().await;
+            let request = format!("CONNECT {site} HTTP/{version}\r\nUser-Agent: x\r\n{more}\r\n");
+            let answer = client.ask(request).await;
+            assert_eq!(answer.status, 403, "{version}: {answer:?}");
+            assert!(answer.body.contains("never"), "{version}: {answer:?}");
+            assert_eq!(client.rest().await, (Vec::new(), true), "{version}");
+        }
+    });
+    gateway.end();
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Config, row, show_duration};
 use crate::identity::{
     ldap::{self, Bind, Transport},
+    negotiate,
     settings::{Htpasswd, Kind, Provider},
 };
 
@@ -37,6 +38,11 @@ pub(super) fn write(config: &Config, out: &mut String) -> fmt::Result {
                 ldap(directory, out)?;
                 row(out, "  unavailable", unavailable.name())?;
             }
+            Kind::Negotiate(tickets) => {
+                negotiate(tickets, out)?;
+                row(out, "  unavailable", unavailable.name())?;
+                continue;
+            }
         }
         let cache = if cache.is_zero() {
             "none".into()
@@ -46,6 +52,19 @@ pub(super) fn write(config: &Config, out: &mut String) -> fmt::Result {
         row(out, "  cache", cache)?;
     }
     Ok(())
+}
+
+fn negotiate(tickets: &negotiate::Settings, out: &mut String) -> fmt::Result {
+    let negotiate::Settings {
+        keytab,
+        service,
+        realm,
+        strip_realm,
+    } = tickets;
+    row(out, "  keytab", keytab.display())?;
+    row(out, "  service", service)?;
+    row(out, "  realm", realm)?;
+    row(out, "  strip_realm", strip_realm)
 }
 
 fn htpasswd(files: &Htpasswd, out: &mut String) -> fmt::Result {
