@@ -19,6 +19,8 @@ pub mod run;
 mod screen;
 pub mod status;
 pub mod suggest;
+pub mod support;
+pub mod top;
 pub mod unload;
 pub mod whois;
 
@@ -55,6 +57,8 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Show what is loaded, what it counts, and which clients refused the CA.
     Status(status::Args),
+    /// Watch what the gateway does right now: rates, reasons, rules, latencies, packets.
+    Top(top::Args),
     /// Show access records as they come: who asked for what, and what became of it.
     Flows(Box<flows::Args>),
     /// Show which clients refused the CA, or forget them.
@@ -77,6 +81,8 @@ pub enum Command {
     Ca(Box<ca::Args>),
     /// Show what the daemon logs about itself, or change it while it runs.
     LogLevel(log_level::Args),
+    /// Pack what those need who help you, without secrets.
+    Support(support::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
     /// Print the manual, or write a page for every command.
@@ -97,6 +103,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Status(args) => status::run(args),
+            Self::Top(args) => top::run(args),
             Self::Flows(args) => flows::run(*args),
             Self::Rejected(args) => rejected::run(args),
             Self::Suggest(args) => suggest::run(args),
@@ -108,6 +115,7 @@ impl Command {
             Self::Decrypts(args) => decrypts::run(args),
             Self::Ca(args) => ca::run(*args),
             Self::LogLevel(args) => log_level::run(args),
+            Self::Support(args) => support::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(args),
         }

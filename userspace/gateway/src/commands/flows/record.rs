@@ -263,3 +263,97 @@ impl Packets<'_> {
         format!("{count} packets {protocol} {to}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Format, Log},
+        daemon::{
+            packets::PacketsRecord,
+            record::Record as FlowRecord,
+            records::tests::{flow, packets, request, written},
+        },
+    };
+
+    /// One record of each kind, as the daemon writes them.
+    fn lines(format: Format) -> Vec<String> {
+        let log = Log {
+            format,
+            ..Log::default()
+        };
+        let records = written(&log, |log| {
+            log.put(&flow("no shopping"));
+            log.put(&FlowRecord {
+                user: None,
+                sni: None,
+                ..flow("other")
+            });
+            log.put_request(&request("https://a.example:8443/x?y", &[]));
+            log.put_packets(&packets(Some([10, 0, 0, 1].into())));
+            log.put_packets(&PacketsRecord {
+                direction: Some("in"),
+                ..packets(Some([10, 0, 0, 1].into()))
+            });
+            log.put_packets(&packets(None));
+        });
+        records.iter().map(Value::to_string).collect()
+    }
+
+    fn parsed(format: Format) -> Vec<Record> {
+        let lines = lines(format);
+        lines
+            .iter()
+            .map(|line| Record::parse(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let named = parsed(Format::Sluice);
+        assert_eq!(named, parsed(Format::Ecs));
+        let shown: Vec<_> = named.iter().map(|record| record.what.as_str()).collect();
+        assert_eq!(
+            shown,
+            [
+                "a.example",
+                "[2001:db8::1]:443",
+                "GET https://a.example:8443/x?y 403",
+                "9 packets udp 203.0.113.1:33033",
+                "9 packets udp 203.0.113.1:33033",
+                "9 packets of others",
+            ]
+        );
+        let first = &named[0];
+        assert_eq!(first.client, Some([10, 0, 0, 1].into()));
+        assert_eq!(first.user.as_deref(), Some("alice"));
+        assert_eq!(first.rule.as_deref(), Some("no shopping"));
+        assert_eq!((first.bytes, first.milliseconds), (Some(12), Some(1)));
+        assert_eq!(named[2].host.as_deref(), Some("a.example"));
+        assert!(named[2].decrypted);
+        assert_eq!(named[4].client, Some([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn what_is_no_record_or_a_later_one_is_refused() {
+        for line in [
+            "",
+            "{}",
+            "[1]",
+            "level=info",
+            "{\"v\":1,\"kind\":\"other\"}",
+        ] {
+            assert_eq!(Record::parse(line), Err(LineError::NoRecord), "{line}");
+        }
+        for line in [
+            "{\"v\":2,\"kind\":\"flow\"}",
+            "{\"@timestamp\":\"2026-01-31T08:00:00.000Z\",\"sluice\":{\"v\":2}}",
+        ] {
+            let error = Record::parse(line).unwrap_err().to_string();
+            assert!(
+                error.contains("of schema 2, and this sluice reads 1"),
+                "{error}"
+            );
+        }
+    }
+}

@@ -16,6 +16,7 @@ use std::{
 
 use facts::Facts;
 use health::{Health, State};
+pub(super) use human::span;
 
 use super::{
     pipe,

@@ -56,7 +56,7 @@ fn interception() -> Interception {
     }
 }
 
-fn flow(rule: &str) -> Record<'_> {
+pub(crate) fn flow(rule: &str) -> Record<'_> {
     Record {
         time: rfc3339(SystemTime::UNIX_EPOCH),
         client: "10.0.0.1:1024".parse().unwrap(),
@@ -88,7 +88,7 @@ fn flow(rule: &str) -> Record<'_> {
     }
 }
 
-fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
+pub(crate) fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
     RequestRecord {
         time: rfc3339(SystemTime::UNIX_EPOCH),
         client: "[2001:db8:1:2::3]:1024".parse().unwrap(),
@@ -107,7 +107,7 @@ fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
     }
 }
 
-fn packets(client: Option<IpAddr>) -> PacketsRecord {
+pub(crate) fn packets(client: Option<IpAddr>) -> PacketsRecord {
     PacketsRecord {
         time: rfc3339(SystemTime::UNIX_EPOCH),
         interval_ms: 10_000,
@@ -127,7 +127,7 @@ fn packets(client: Option<IpAddr>) -> PacketsRecord {
 }
 
 /// What a log writes that makes records as `settings` say.
-fn written(settings: &Log, put: impl FnOnce(&AccessLog)) -> Vec<Value> {
+pub(crate) fn written(settings: &Log, put: impl FnOnce(&AccessLog)) -> Vec<Value> {
     let kept = Kept::default();
     let log = AccessLog::with(settings, vec![Box::new(kept.clone())]);
     put(&log);
