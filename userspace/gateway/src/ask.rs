@@ -18,8 +18,10 @@ use tokio::time::timeout;
 
 use crate::config::AdminListener;
 use crate::daemon::admin::identity::{Forgetting, IDENTITY, Listing, Mistake, Telling};
-use crate::daemon::admin::{Forgotten, LOG, Logged, PROVIDERS, REJECTED, Remembered};
-use crate::identity::{providers, whois::Whois};
+use crate::daemon::admin::log_level::{Change, LOG_LEVEL};
+use crate::daemon::admin::{Forgotten, LOG, Logged, REJECTED, Remembered};
+use crate::daemon::log_level::Shown;
+use crate::identity::whois::Whois;
 use crate::kernel_state::block_on;
 
 /// Time for one address to answer.
@@ -39,8 +41,8 @@ pub enum AskError {
     Nowhere,
     /// The configuration names no Unix socket, and nothing else is told this.
     #[error(
-        "`listen` in [admin] names no Unix socket, where alone the daemon is told who has an \
-         address: add \"unix:/run/sluice/admin.sock\" to it, and restart the daemon"
+        "`listen` in [admin] names no Unix socket, where alone the daemon takes orders: add \
+         \"unix:/run/sluice/admin.sock\" to it, and restart the daemon"
     )]
     NoSocket,
     /// At none of the addresses somebody answered as the daemon does.
@@ -87,15 +89,6 @@ pub fn log(listeners: &[AdminListener]) -> Result<Logged, AskError> {
     ask(listeners, &Question::new(Method::GET, LOG))
 }
 
-/// How the identity providers fare, in the order of their names.
-///
-/// # Errors
-///
-/// [`AskError`]: nobody answers.
-pub fn providers(listeners: &[AdminListener]) -> Result<Vec<providers::Status>, AskError> {
-    ask(listeners, &Question::new(Method::GET, PROVIDERS))
-}
-
 /// Who the daemon believes has an address.
 ///
 /// # Errors
@@ -129,7 +122,8 @@ pub fn tell_identity(
     address: IpAddr,
     telling: &Telling,
 ) -> Result<Whois, AskError> {
-    order(listeners, Method::PUT, address, telling)
+    let path = format!("{IDENTITY}/{address}");
+    order(listeners, Method::PUT, path, telling)
 }
 
 /// Has the daemon forget who has an address.
@@ -142,7 +136,46 @@ pub fn forget_identity(
     address: IpAddr,
     forgetting: &Forgetting,
 ) -> Result<Forgotten, AskError> {
-    order(listeners, Method::DELETE, address, forgetting)
+    let path = format!("{IDENTITY}/{address}");
+    order(listeners, Method::DELETE, path, forgetting)
+}
+
+/// What the daemon logs about itself.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers.
+pub fn log_level(listeners: &[AdminListener]) -> Result<Shown, AskError> {
+    ask(listeners, &Question::new(Method::GET, LOG_LEVEL))
+}
+
+/// Has the daemon log more or less about itself.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers on a Unix socket, or the daemon refuses.
+pub fn change_log_level(listeners: &[AdminListener], change: &Change) -> Result<Shown, AskError> {
+    order(listeners, Method::PUT, LOG_LEVEL.to_owned(), change)
+}
+
+/// Has the daemon log what it did when it began.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers on a Unix socket, or the daemon refuses.
+pub fn reset_log_level(listeners: &[AdminListener]) -> Result<Shown, AskError> {
+    order(listeners, Method::DELETE, LOG_LEVEL.to_owned(), &())
+}
+
+/// The metrics of the daemon, in the text format of Prometheus.
+///
+/// # Errors
+///
+/// [`AskError`]: nobody answers.
+pub fn metrics(listeners: &[AdminListener]) -> Result<String, AskError> {
+    ask_as(listeners, &Question::new(Method::GET, "/metrics"), |body| {
+        std::str::from_utf8(body).ok().map(str::to_owned)
+    })
 }
 
 /// What a daemon is asked.
@@ -174,7 +207,7 @@ enum Failure {
 fn order<T: DeserializeOwned>(
     listeners: &[AdminListener],
     method: Method,
-    address: IpAddr,
+    path: String,
     body: &impl Serialize,
 ) -> Result<T, AskError> {
     let is_unix = |listener: &&AdminListener| matches!(listener, AdminListener::Unix(_));
@@ -183,16 +216,26 @@ fn order<T: DeserializeOwned>(
         return Err(AskError::NoSocket);
     }
     let body = serde_json::to_vec(body).map_err(|error| AskError::Runtime(error.to_string()))?;
-    let mut question = Question::new(method, format!("{IDENTITY}/{address}"));
+    let mut question = Question::new(method, path);
     question.body = body.into();
     ask(&listeners, &question)
 }
 
-/// Asks at one address after the other, Unix sockets first: nobody but the daemon's own user can
-/// have opened those.
 fn ask<T: DeserializeOwned>(
     listeners: &[AdminListener],
     question: &Question,
+) -> Result<T, AskError> {
+    ask_as(listeners, question, |body| {
+        serde_json::from_slice(body).ok()
+    })
+}
+
+/// Asks at one address after the other, Unix sockets first: nobody but the daemon's own user can
+/// have opened those.
+fn ask_as<T>(
+    listeners: &[AdminListener],
+    question: &Question,
+    read: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<T, AskError> {
     if listeners.is_empty() {
         return Err(AskError::Nowhere);
@@ -202,7 +245,7 @@ fn ask<T: DeserializeOwned>(
     let asking = async {
         let mut tried = Vec::new();
         for listener in listeners {
-            match timeout(PATIENCE, ask_one(listener, question)).await {
+            match timeout(PATIENCE, ask_one(listener, question, &read)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Failure::Refused(why))) => return Err(AskError::Refused(why)),
                 Ok(Err(Failure::Nobody(why))) => tried.push(format!("{listener} ({why})")),
@@ -216,9 +259,10 @@ fn ask<T: DeserializeOwned>(
     block_on(asking).map_err(|error| AskError::Runtime(format!("{error:#}")))?
 }
 
-async fn ask_one<T: DeserializeOwned>(
+async fn ask_one<T>(
     listener: &AdminListener,
     question: &Question,
+    read: &impl Fn(&[u8]) -> Option<T>,
 ) -> Result<T, Failure> {
     let nobody = |error: io::Error| Failure::Nobody(error.to_string());
     let body = match listener {
@@ -231,8 +275,7 @@ async fn ask_one<T: DeserializeOwned>(
             exchange(stream, question).await?
         }
     };
-    serde_json::from_slice(&body)
-        .map_err(|_| Failure::Nobody("another answer than a daemon's".into()))
+    read(&body).ok_or_else(|| Failure::Nobody("another answer than a daemon's".into()))
 }
 
 async fn exchange<S>(stream: S, question: &Question) -> Result<Bytes, Failure>

@@ -64,6 +64,8 @@ pub fn doctor_options(config: &Config) -> DoctorOptions {
             .chain(&ports.http)
             .map(|range| range.first())
             .collect(),
+        flow_limit: config.gateway.flow_limit as u64,
+        kernel_flow_limit: config.egress.flow_limit.into(),
     }
 }
 

@@ -19,4 +19,5 @@ pub mod proxy_protocol;
 mod proxy_status;
 pub mod replay;
 pub mod request;
+pub mod scrape;
 pub mod suggest;

@@ -2,24 +2,45 @@
 
 pub mod ca;
 pub mod check;
+pub mod completions;
 pub mod decrypts;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
+pub mod flows;
 pub mod identity;
 pub mod load;
-mod providers;
+pub mod log_level;
+pub mod man;
+mod pipe;
 pub mod rejected;
 pub mod replay;
 pub mod run;
+mod screen;
 pub mod status;
 pub mod suggest;
+pub mod support;
+pub mod top;
 pub mod unload;
 pub mod whois;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+
+/// Linux egress gateway: decides per user what may leave, without decrypting what it need not.
+#[derive(Parser)]
+#[command(
+    name = "sluice",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// What `sluice` can be told to do.
 #[derive(Subcommand)]
@@ -36,6 +57,10 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Show what is loaded, what it counts, and which clients refused the CA.
     Status(status::Args),
+    /// Watch what the gateway does right now: rates, reasons, rules, latencies, packets.
+    Top(top::Args),
+    /// Show access records as they come: who asked for what, and what became of it.
+    Flows(Box<flows::Args>),
     /// Show which clients refused the CA, or forget them.
     Rejected(rejected::Args),
     /// Propose a rule for software that refuses the CA.
@@ -54,6 +79,14 @@ pub enum Command {
     Decrypts(decrypts::Args),
     /// Make, show, export, import or rotate the CA that signs for origins.
     Ca(Box<ca::Args>),
+    /// Show what the daemon logs about itself, or change it while it runs.
+    LogLevel(log_level::Args),
+    /// Pack what those need who help you, without secrets.
+    Support(support::Args),
+    /// Print the completions of a shell.
+    Completions(completions::Args),
+    /// Print the manual, or write a page for every command.
+    Man(man::Args),
 }
 
 impl Command {
@@ -70,6 +103,8 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Doctor(args) => doctor::run(args),
             Self::Status(args) => status::run(args),
+            Self::Top(args) => top::run(args),
+            Self::Flows(args) => flows::run(*args),
             Self::Rejected(args) => rejected::run(args),
             Self::Suggest(args) => suggest::run(args),
             Self::Whois(args) => whois::run(args),
@@ -79,6 +114,10 @@ impl Command {
             Self::Diff(args) => diff::run(args),
             Self::Decrypts(args) => decrypts::run(args),
             Self::Ca(args) => ca::run(*args),
+            Self::LogLevel(args) => log_level::run(args),
+            Self::Support(args) => support::run(&args),
+            Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => man::run(args),
         }
     }
 }

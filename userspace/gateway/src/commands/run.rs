@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use sluice_steer::KernelLog;
-use tracing_subscriber::EnvFilter;
 
-use crate::daemon;
+use crate::daemon::{self, log_level};
 
 /// Arguments of `sluice run`.
 #[derive(clap::Args)]
@@ -24,18 +24,16 @@ pub struct Args {
 ///
 /// SIGHUP reloads the configuration, SIGUSR1 opens the files of access records anew, SIGTERM and SIGINT
 /// drain; a second one ends at once.
-/// `SLUICE_LOG` says what is logged to standard error, as `info` or `sluice_steer=debug,info`.
+/// `SLUICE_LOG` says what is logged to standard error, as `info` or `sluice_steer=debug,info`;
+/// `sluice log-level` changes that while the daemon runs.
 ///
 /// # Errors
 ///
 /// Whatever kept the daemon from serving.
 pub fn run(Args { config, kernel_log }: Args) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_from_env("SLUICE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let filter = std::env::var("SLUICE_LOG").unwrap_or_else(|_| "info".into());
+    log_level::install(&filter, std::io::stderr, std::io::stderr().is_terminal())
+        .context("cannot begin to log")?;
     let log = if kernel_log {
         KernelLog::Refusals
     } else {

@@ -1,6 +1,7 @@
 //! `/metrics`, `/healthz`, `/readyz` and `/api/...`, on a thread of their own.
 
 pub mod identity;
+pub mod log_level;
 
 use std::convert::Infallible;
 use std::fs;
@@ -195,6 +196,8 @@ async fn answer<S>(
             async move {
                 let response = if identity::is_about(request.uri().path()) {
                     identity::respond(request, door, exporter.sources()).await
+                } else if request.uri().path() == log_level::LOG_LEVEL {
+                    log_level::respond(request, door).await
                 } else {
                     respond(&request, &exporter)
                 };
@@ -255,8 +258,8 @@ fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<By
         "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
         _ => plain(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz, /api/identity, /api/log, /api/providers \
-             and /api/rejected\n",
+            "there are /metrics, /healthz, /readyz, /api/identity, /api/log, /api/log/level, \
+             /api/providers and /api/rejected\n",
         ),
     }
 }

@@ -14,6 +14,7 @@ pub mod guard;
 pub(crate) mod known;
 pub(crate) mod leg;
 pub mod limits;
+pub mod log_level;
 pub mod metrics;
 pub mod packets;
 mod peek;

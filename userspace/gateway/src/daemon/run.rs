@@ -23,6 +23,7 @@ use super::export::Sources;
 use super::generation::{Current, Generation};
 use super::guard::{Guard, Own};
 use super::limits::Limits;
+use super::log_level;
 use super::metrics::WorkerMetrics;
 use super::packets;
 use super::record::AccessLog;
@@ -183,6 +184,7 @@ impl Daemon<'_> {
         anyhow::ensure!(!crew.misses_somebody(), "a worker thread has ended");
         self.sources.shared.guard.set_own(Own::of_machine());
         self.keeper.beat(&self.sources.shared);
+        log_level::beat(Instant::now());
         if !admin::is_alive(&self.sources) {
             tracing::error!("a worker hangs: the programs are told nothing");
             return Ok(());

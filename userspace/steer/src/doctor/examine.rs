@@ -2,7 +2,7 @@
 
 use sluice_abi::Hook;
 
-use super::{DeviceFacts, Fate, Finding, Firewall, Severity, Snapshot, SteeredPacket};
+use super::{DeviceFacts, Fate, Finding, Firewall, Severity, Snapshot, SteeredPacket, environment};
 use crate::route::PRIORITY;
 
 /// Everything that is worth saying about a machine, what matters most first.
@@ -15,11 +15,17 @@ pub fn examine(snapshot: &Snapshot) -> Vec<Finding> {
     routing(snapshot, &mut findings);
     firewall(snapshot, &mut findings);
     sysctls(snapshot, &mut findings);
+    let marks = snapshot.routing.marks;
+    environment::examine(
+        &snapshot.environment,
+        (marks.steer, marks.mask),
+        &mut findings,
+    );
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
 }
 
-fn finding(
+pub(super) fn finding(
     severity: Severity,
     check: &'static str,
     what: impl Into<String>,
@@ -317,7 +323,7 @@ mod tests {
     use serde_json::json;
     use sluice_abi::Marks;
 
-    use super::*;
+    use super::{super::Environment, *};
     use crate::{LanPatterns, LinkType, Routing, probe::Probe, route::Rule};
 
     fn healthy() -> Snapshot {
@@ -346,6 +352,7 @@ mod tests {
             foreign_routes: 0,
             firewall: Firewall::NoTool,
             legacy_iptables: Vec::new(),
+            environment: Environment::default(),
         }
     }
 

@@ -136,8 +136,11 @@ impl Firewall {
         let mut chains = Vec::new();
         for rule in objects.iter().filter_map(|object| object.get("rule")) {
             let sets_mark = expressions(rule).iter().any(|expression| {
-                let key = expression.pointer("/mangle/key/meta/key");
-                key.and_then(Value::as_str) == Some("mark")
+                let word = |pointer| expression.pointer(pointer).and_then(Value::as_str);
+                // Targets of iptables are named, and what they set is not told.
+                word("/mangle/key/meta/key") == Some("mark")
+                    || matches!(word("/xt/name"), Some("MARK" | "CONNMARK"))
+                        && word("/xt/type") == Some("target")
             });
             let Some(place) = text(rule, "chain").and_then(|chain| Place::of(rule, chain)) else {
                 continue;
@@ -495,5 +498,12 @@ mod tests {
             chain("prerouting"), chain("output"), rule("prerouting"), rule("output"), rule("prerouting"),
         ]}));
         assert_eq!(firewall.marking_chains(), ["ip mangle prerouting"]);
+        let xt = |kind: &str| {
+            let rule = json!({"rule": {"family": "ip", "table": "mangle", "chain": "prerouting", "expr": [
+                {"xt": {"type": kind, "name": "MARK"}}]}});
+            Firewall::Ruleset(json!({"nftables": [chain("prerouting"), rule]}))
+        };
+        assert_eq!(xt("target").marking_chains(), ["ip mangle prerouting"]);
+        assert!(xt("match").marking_chains().is_empty());
     }
 }

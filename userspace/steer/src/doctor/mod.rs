@@ -3,11 +3,13 @@
 //! [`Snapshot::collect`] reads the machine and changes nothing; [`examine()`] is a pure function of
 //! the snapshot.
 
+mod environment;
 mod examine;
 mod firewall;
 mod known;
 mod snapshot;
 
+pub use environment::{Environment, Manager};
 pub use examine::examine;
 pub use firewall::{ChainFate, Fate, Firewall, SteeredPacket};
 pub use snapshot::{DeviceFacts, DoctorOptions, Snapshot};

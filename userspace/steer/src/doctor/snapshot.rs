@@ -6,7 +6,7 @@ use aya::programs::SchedClassifier;
 use serde_json::Value;
 use sluice_abi::Hook;
 
-use super::Firewall;
+use super::{Environment, Firewall};
 use crate::{
     Device, Error, LanPatterns, LinkType, Routing,
     attach::attach_type,
@@ -26,6 +26,10 @@ pub struct DoctorOptions {
     pub routing: Routing,
     /// Some of the TCP ports that are steered; the first ports of the ranges will do.
     pub steered_ports: Vec<u16>,
+    /// Flows through the daemon that are allowed.
+    pub flow_limit: u64,
+    /// Flows that the kernel programs allow.
+    pub kernel_flow_limit: u64,
 }
 
 /// Everything that the checks rest on.
@@ -57,6 +61,8 @@ pub struct Snapshot {
     pub firewall: Firewall,
     /// Names of the tables that the older iptables holds, which nftables does not show.
     pub legacy_iptables: Vec<String>,
+    /// What else there is on the machine.
+    pub environment: Environment,
 }
 
 /// A LAN device, as it bears on steering.
@@ -100,6 +106,11 @@ impl Snapshot {
             foreign_routes: route::foreign_routes(&netlink, options.routing.table).await?,
             firewall: nftables(),
             legacy_iptables: legacy_iptables(),
+            environment: Environment::collect(
+                options.flow_limit,
+                options.kernel_flow_limit,
+                devices.iter().map(|device| device.name.as_str()),
+            ),
         })
     }
 }

@@ -108,6 +108,8 @@ fn what_the_doctor_calls_a_problem_is_one() {
                 lan: options.lan.clone(),
                 routing: routing(),
                 steered_ports: vec![443],
+                flow_limit: 1,
+                kernel_flow_limit: 1,
             };
             let snapshot = doctor::Snapshot::collect(&options).await.unwrap();
             let mut findings = doctor::examine(&snapshot);

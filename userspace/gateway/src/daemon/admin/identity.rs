@@ -31,6 +31,8 @@ pub const IDENTITY: &str = "/api/identity";
 const BODY: usize = 16 << 10;
 /// Groups that may be named with a user.
 const GROUPS: usize = 128;
+/// What bodies look like.
+const EXAMPLE: &str = r#"{"user":"alice","groups":["staff"],"ttl":"8h"}"#;
 /// Addresses in one answer.
 const PAGE: usize = 1000;
 
@@ -137,7 +139,7 @@ async fn answered(
         None if reads => list(request.uri().query(), sources, now).map_err(bad),
         Some(address) if reads => Ok(json(&whois(sources, address, now))),
         Some(address) if method == Method::PUT => {
-            let telling: Telling = read(request).await?;
+            let telling: Telling = read(request, EXAMPLE).await?;
             tell(sources, address, telling).map_err(|error| match error {
                 NotTold::Wrong(error) => bad(error),
                 NotTold::Full => (
@@ -147,7 +149,7 @@ async fn answered(
             })
         }
         Some(address) if method == Method::DELETE => {
-            let Forgetting { user } = read(request).await?;
+            let Forgetting { user } = read(request, EXAMPLE).await?;
             let held = &sources.shared.addresses;
             let gone = held.forget(address, user.as_deref(), Instant::now());
             if let Some(gone) = &gone {
@@ -193,7 +195,10 @@ fn client_address(address: IpAddr) -> Result<IpAddr, String> {
 }
 
 /// The JSON of a request's body; an empty one is an object without anything.
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (StatusCode, String)> {
+pub(super) async fn read<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    example: &str,
+) -> Result<T, (StatusCode, String)> {
     let body = Limited::new(request.into_body(), BODY).collect().await;
     let body = body.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -206,10 +211,7 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (Sta
     let body = body.to_bytes();
     let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
     serde_json::from_slice(text).map_err(|error| {
-        let error = format!(
-            "the body: {error}; expected JSON such as \
-             {{\"user\":\"alice\",\"groups\":[\"staff\"],\"ttl\":\"8h\"}}"
-        );
+        let error = format!("the body: {error}; expected JSON such as {example}");
         (StatusCode::BAD_REQUEST, error)
     })
 }

@@ -432,4 +432,4 @@ impl Line<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

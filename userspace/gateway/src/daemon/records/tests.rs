@@ -67,7 +67,7 @@ fn interception() -> Interception {
     }
 }
 
-fn flow(rule: &str) -> Record<'_> {
+pub(crate) fn flow(rule: &str) -> Record<'_> {
     Record {
         time: rfc3339(SystemTime::UNIX_EPOCH),
         client: "10.0.0.1:1024".parse().unwrap(),
@@ -102,7 +102,7 @@ fn flow(rule: &str) -> Record<'_> {
     }
 }
 
-fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
+pub(crate) fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
     RequestRecord {
         time: rfc3339(SystemTime::UNIX_EPOCH),
         client: "[2001:db8:1:2::3]:1024".parse().unwrap(),
@@ -122,7 +122,7 @@ fn request<'a>(url: &'a str, tags: &'a [String]) -> RequestRecord<'a> {
     }
 }
 
-fn packets(client: Option<IpAddr>) -> PacketsRecord {
+pub(crate) fn packets(client: Option<IpAddr>) -> PacketsRecord {
     PacketsRecord {
         time: rfc3339(SystemTime::UNIX_EPOCH),
         interval_ms: 10_000,
@@ -142,7 +142,7 @@ fn packets(client: Option<IpAddr>) -> PacketsRecord {
 }
 
 /// What a log writes that makes records as `settings` say.
-fn written(settings: &Log, put: impl FnOnce(&AccessLog)) -> Vec<Value> {
+pub(crate) fn written(settings: &Log, put: impl FnOnce(&AccessLog)) -> Vec<Value> {
     let kept = Kept::default();
     let log = AccessLog::with(settings, vec![Box::new(kept.clone())]);
     put(&log);
