@@ -65,6 +65,7 @@ impl Loaded {
     {
         publish(&self.kernel).context("the kernel's part of the policy")?;
         shared.access.put_in_force(self.access);
+        shared.access.keep_recent(self.config.recent());
         shared.guard.set(self.config.guard.clone());
         shared.current.replace(self.generation);
         let limit = self.config.addresses.limit;
@@ -96,6 +97,9 @@ fn changed(before: &Config, after: &Config) -> Vec<&'static str> {
             old.listener_port != new.listener_port,
         ),
         ("admin.listen", before.admin.listen != after.admin.listen),
+        ("admin.names", before.admin.names != after.admin.names),
+        ("admin.token_file", before.admin.token != after.admin.token),
+        ("admin.tls", before.admin.tls != after.admin.tls),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
