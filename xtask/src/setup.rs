@@ -4,6 +4,7 @@
 //! `target/tools`, so that nothing of the user's own is replaced.
 
 mod debian;
+mod node;
 mod python;
 mod rust;
 
@@ -115,6 +116,11 @@ const PROGRAMS: &[Program] = &[
         needed_for: For::Test,
     },
     Program {
+        name: "npm",
+        package: "npm",
+        needed_for: For::Test,
+    },
+    Program {
         name: "slapd",
         package: "slapd",
         needed_for: For::Test,
@@ -200,6 +206,7 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
             }
         }
         python::install_sslyze()?;
+        node::unpack_axe()?;
     }
     if purposes.contains(&For::Lint) {
         rust::components(&["rustfmt", "clippy"])?;

@@ -29,6 +29,7 @@ mod intercept;
 mod leaks;
 mod observe;
 mod ordinary;
+mod page;
 mod prometheus;
 mod raw;
 mod recipe;

@@ -1,7 +1,7 @@
 //! The page at `/`, `/metrics`, `/healthz`, `/readyz` and `/api/...`, on a thread of their own.
 //!
-//! Who may ask says [`gate`]; [`summary`], [`api`], [`events`] and [`identity`] answer, and [`assets`]
-//! are the files of the page, which asks the others. [`routes`] picks one of them.
+//! Who may ask says [`gate`]; [`summary`], [`api`], [`events`] and [`identity`] answer, and `assets`
+//! are the files of the page, which asks the others. `routes` picks one of them.
 
 pub mod api;
 mod assets;

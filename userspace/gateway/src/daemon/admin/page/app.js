@@ -165,7 +165,7 @@
     if (!made.length) made.push(h("tr", {}, h("td", { class: "none", colspan: body.parentElement.tHead.rows[0].cells.length }, empty)));
     body.replaceChildren(...made);
   };
-  const verdict = (text) => h("span", { class: `v-${text}` }, text);
+  const verdict = (text, tag = "span") => h(tag, { class: `v-${text.split("-")[0]}` }, text);
   const number = (text) => h("td", { class: "number" }, text);
   const share = (name, value, most) => {
     const cell = h("th", { scope: "row", class: "share" }, name);
@@ -334,7 +334,7 @@
     }
     const by = found.rule ? `by the rule “${found.rule}”` : `by ${found.reason || "default"}, for no rule decides`;
     const rests = found.support.length ? ` It rests on ${found.support.join(", ")}.` : " It rests on nothing that a flow tells.";
-    return h("p", { class: "verdict" }, h("strong", { class: `v-${found.outcome}` }, found.outcome), ` at ${found.stage}, ${by}.${rests}`);
+    return h("p", { class: "verdict" }, verdict(found.outcome, "strong"), ` at ${found.stage}, ${by}.${rests}`);
   };
   const stage = (one, open) => {
     const outcome = one.outcome ? `decides: ${one.outcome}` : `${one.possible.join(" or ")} possible`;
@@ -353,7 +353,7 @@
     const answer = await ask(`api/records/${id}/why`);
     const parts = [];
     const { verdict: verdictOf, reason, rule } = answer.record;
-    parts.push(h("p", {}, "Recorded: ", h("strong", { class: `v-${verdictOf}` }, verdictOf), ` (${reason})${rule ? `, by the rule “${rule}”` : ""}, by generation ${answer.judged_by}.`));
+    parts.push(h("p", {}, "Recorded: ", verdict(verdictOf, "strong"), ` (${reason})${rule ? `, by the rule “${rule}”` : ""}, by generation ${answer.judged_by}.`));
     if (answer.error) parts.push(h("p", { class: "v-bad" }, `It cannot be judged again: ${answer.error}`));
     else {
       parts.push(h("h3", {}, `What generation ${answer.generation} says`), ...trace(answer.trace));
