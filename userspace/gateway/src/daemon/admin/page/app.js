@@ -85,6 +85,10 @@
     const power = 10 ** Math.floor(Math.log10(most));
     return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= most);
   };
+  const niceSize = (most) => {
+    const power = 1024 ** Math.max(0, Math.floor(Math.log(Math.max(most, 1)) / Math.log(1024)));
+    return [1, 2, 4, 10, 20, 40, 100, 200, 400, 1024].map((step) => step * power).find((step) => step >= most);
+  };
   const frame = (chart) => {
     const box = chart.getBoundingClientRect();
     const [width, height] = [Math.max(box.width, 100), Math.max(box.height, 80)];
@@ -93,12 +97,12 @@
   };
 
   // What became of flows, stacked; one step for each interval.
-  const stacked = (chart, intervals, values, show, what) => {
+  const stacked = (chart, intervals, values, [show, round], what) => {
     const box = frame(chart);
     const end = intervals.length ? intervals[intervals.length - 1].at : 0;
     const x = (at) => box.right - ((end - at) / 900) * (box.right - box.left);
     const rates = intervals.map((one) => VERDICTS.map((verdict) => (one.seconds > 0 ? (values(one)[verdict] || 0) / one.seconds : 0)));
-    const most = nice(Math.max(0, ...rates.map(sum)));
+    const most = round(Math.max(0, ...rates.map(sum)));
     const y = (value) => box.bottom - (value / most) * (box.bottom - box.top);
     const parts = [];
     for (const share of [0, 0.5, 1]) {
@@ -168,7 +172,7 @@
   const verdict = (text, tag = "span") => h(tag, { class: `v-${text.split("-")[0]}` }, text);
   const number = (text) => h("td", { class: "number" }, text);
   const share = (name, value, most) => {
-    const cell = h("th", { scope: "row", class: "share" }, name);
+    const cell = h("th", { scope: "row", class: "share words" }, name);
     cell.style.setProperty("--share", `${most > 0 ? (100 * value) / most : 0}%`);
     return cell;
   };
@@ -229,7 +233,7 @@
       add(`Identity by ${one.name}`, one.state === "down" ? "bad" : "ok", [one.kind, one.state, one.why].filter(Boolean).join(", "));
     }
     add("Identity by address", "ok", `${count(summary.addresses.told)} addresses told, ${count(summary.addresses.learned)} learned`);
-    rows($("parts"), parts, ([name, state, details]) => [h("th", { scope: "row" }, name), h("td", {}, h("span", { class: `v-${state}` }, WORDS[state])), h("td", {}, details)], "");
+    rows($("parts"), parts, ([name, state, details]) => [h("th", { scope: "row", class: "words" }, name), h("td", {}, h("span", { class: `v-${state}` }, WORDS[state])), h("td", { class: "words" }, details)], "");
   };
 
   const minutes = (intervals) => {
@@ -248,9 +252,9 @@
     const summary = latest;
     if (!summary || document.hidden) return;
     facts(summary);
-    const flows = stacked($("flows-chart"), summary.intervals, (one) => one.flows, rate, "Flows per second");
+    const flows = stacked($("flows-chart"), summary.intervals, (one) => one.flows, [rate, nice], "Flows per second");
     legend($("flows-legend"), flows.map(([name, value]) => [name, `${name} ${rate(value)}/s`]));
-    const bytes = stacked($("bytes-chart"), summary.intervals, (one) => one.bytes, size, "Bytes per second");
+    const bytes = stacked($("bytes-chart"), summary.intervals, (one) => one.bytes, [size, niceSize], "Bytes per second");
     legend($("bytes-legend"), bytes.slice(0, 2).map(([name, value]) => [name, `${name} ${size(value)}/s`]));
     minutes(summary.intervals);
     const mostFlows = Math.max(0, ...summary.reasons.map((one) => one.flows));
@@ -294,11 +298,11 @@
       const rule = record.rule ? [h("br"), h("span", { class: "muted" }, record.rule)] : [];
       const why = record.kind === "packets" ? "" : h("button", { type: "button", "data-id": id, "aria-label": `Why? Record ${id}`, click: (event) => explainRecord(id, event.target) }, "Why?");
       return [
-        h("th", { scope: "row" }, h("time", { datetime: record.time }, clock(new Date(record.time)))),
-        h("td", { class: "wide" }, record.client || "", ...user),
-        h("td", {}, `${record.method ? `${record.method} ` : ""}${target(record)}`),
+        h("th", { scope: "row", class: "whole-words" }, h("time", { datetime: record.time }, clock(new Date(record.time)))),
+        h("td", { class: "wide words client" }, record.client || "", ...user),
+        h("td", { class: "words" }, h("span", { class: "cut" }, `${record.method ? `${record.method} ` : ""}${target(record)}`)),
         h("td", {}, verdict(record.verdict)),
-        h("td", { class: "wide" }, record.reason || "", ...rule),
+        h("td", { class: "wide words" }, record.reason || "", ...rule),
         h("td", { class: "number wider" }, record.kind === "request" ? "" : size(bytes || 0)),
         h("td", {}, why),
       ];
