@@ -67,8 +67,9 @@ impl<'a> Page<'a> {
         options.push(format!("--user-data-dir={}", home.join("data").display()));
         let home = home.display().to_string();
         let driver = Driver::start(lab.gateway(), &options, &[("HOME", &home)]);
-        driver.open(&format!("http://{ADMIN}/"));
         let page = Self { lab, driver };
+        page.driver.open(&format!("http://{ADMIN}/"));
+        page.scheme("light");
         page.wait(
             "it is told what happens",
             "return document.querySelector('#link').textContent === 'live'",
@@ -125,7 +126,11 @@ impl<'a> Page<'a> {
     }
 
     fn scheme(&self, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        // What glides under the pointer cannot be clicked on.
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" }
+        ]);
         let features = json!({ "features": features });
         self.driver.emulate("Emulation.setEmulatedMedia", &features);
     }

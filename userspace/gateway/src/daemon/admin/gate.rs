@@ -94,6 +94,8 @@ pub struct Gate {
     /// Digests are compared, whose length says nothing of the token's.
     token: Option<[u8; 32]>,
     tls: Option<TlsAcceptor>,
+    /// Whether handshakes ask clients for certificates.
+    certificates: bool,
     sessions: Mutex<Vec<Session>>,
     guessers: Mutex<LruCache<IpAddr, Guesser>>,
 }
@@ -116,6 +118,7 @@ impl Default for Gate {
             names: Vec::new(),
             token: None,
             tls: None,
+            certificates: false,
             sessions: Mutex::default(),
             guessers: Mutex::new(LruCache::new(GUESSERS)),
         }
@@ -135,6 +138,10 @@ impl Gate {
             names: admin.names.clone(),
             token: token.map(|token| sha256(token.reveal().as_bytes())),
             tls,
+            certificates: admin
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.client_ca.is_some()),
             ..Self::default()
         })
     }
@@ -199,9 +206,13 @@ impl Gate {
         let Door::Open { peer, .. } = door else {
             return Ok(());
         };
-        // Without a token the handshake has asked for a certificate.
+        // Without a token the handshake has asked for a certificate, or nobody is let in.
         if self.token.is_none() {
-            return Ok(());
+            return if self.certificates {
+                Ok(())
+            } else {
+                Err(Denial::Unknown)
+            };
         }
         let now = Instant::now();
         if cookie(headers).is_some_and(|cookie| self.is_session(cookie, now)) {
@@ -476,6 +487,9 @@ mod tests {
         let forged = format!("{COOKIE_NAME}=right");
         assert_eq!(ask(&[("cookie", &forged)]), Err(Denial::Unknown));
         assert_eq!(gate.recognise(Door::Tcp, &HeaderMap::new()), Ok(()));
+        // A gate that knows nothing lets nobody in.
+        let bare = Gate::default().recognise(DOOR, &headers(&right));
+        assert_eq!(bare, Err(Denial::Unknown));
     }
 
     #[test]
