@@ -245,7 +245,7 @@ fn the_page_shows_what_happens_and_why() {
         "the answer",
         "return document.querySelector('#explained').innerText.includes('block-alert at hello')",
     );
-    driver.click("#search [type=reset]");
+    driver.run("document.querySelector('#search [type=reset]').click(); return true");
 
     // In light and dark, and on a phone.
     for (name, scheme, width, height) in [

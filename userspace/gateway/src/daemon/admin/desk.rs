@@ -28,10 +28,13 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(sources: Sources, gate: Gate) -> Self {
+        // What comes first is told as grown since then, and not since the first turn.
+        let samples = Samples::default();
+        samples.take(&sources);
         Self {
             exporter: Exporter::new(sources),
             gate,
-            samples: Samples::default(),
+            samples,
             listeners: Listeners::default(),
             summary: Mutex::default(),
             policies: tokio::sync::Mutex::default(),
