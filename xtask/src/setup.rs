@@ -4,6 +4,7 @@
 //! `target/tools`, so that nothing of the user's own is replaced.
 
 mod debian;
+mod node;
 mod python;
 mod rust;
 
@@ -222,6 +223,7 @@ pub(crate) fn run(purposes: &[For]) -> Result<()> {
         }
         python::install_sslyze()?;
         python::install_servers()?;
+        node::unpack_axe()?;
     }
     if purposes.contains(&For::Lint) {
         rust::components(&["rustfmt", "clippy"])?;

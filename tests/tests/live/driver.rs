@@ -1,7 +1,11 @@
 //! A browser that is told what to do, by WebDriver.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    io::Write as _,
+    process::{Child, Command, Stdio},
+};
 
+use base64ct::{Base64, Encoding as _};
 use serde_json::{Value, json};
 use sluice_tests::netns::Netns;
 
@@ -39,7 +43,10 @@ impl Driver {
         });
         let chrome = json!({ "args": options, "binary": tool("chromium") });
         let wanted = json!({ "capabilities": {
-            "alwaysMatch": { "goog:chromeOptions": chrome }
+            "alwaysMatch": {
+                "goog:chromeOptions": chrome,
+                "goog:loggingPrefs": { "browser": "ALL" }
+            }
         } });
         let begun = driver.ask("POST", "/session", Some(&wanted));
         let session = begun["value"]["sessionId"].as_str();
@@ -83,6 +90,61 @@ impl Driver {
         assert_eq!(done["value"], Value::Null);
     }
 
+    /// What a function's body returns that is run in the page, outside its policy of content.
+    #[track_caller]
+    pub(crate) fn run(&self, script: &str) -> Value {
+        let body = json!({ "script": script, "args": [] });
+        let done = self.tell("POST", "/execute/sync", Some(&body));
+        assert_eq!(done["value"].get("error"), None, "{done}");
+        done["value"].clone()
+    }
+
+    /// The same for a function that calls the last of its arguments when it has a result.
+    #[track_caller]
+    pub(crate) fn run_until_told(&self, script: &str) -> Value {
+        let body = json!({ "script": script, "args": [] });
+        let done = self.tell("POST", "/execute/async", Some(&body));
+        assert_eq!(done["value"].get("error"), None, "{done}");
+        done["value"].clone()
+    }
+
+    /// Tells the browser by its own protocol, for what WebDriver has no word for.
+    #[track_caller]
+    pub(crate) fn emulate(&self, command: &str, params: &Value) {
+        let body = json!({ "cmd": command, "params": params });
+        let done = self.tell("POST", "/goog/cdp/execute", Some(&body));
+        assert_eq!(done["value"].get("error"), None, "{done}");
+    }
+
+    /// Writes into the field that a selector finds.
+    #[track_caller]
+    pub(crate) fn write(&self, selector: &str, text: &str) {
+        let by = json!({ "using": "css selector", "value": selector });
+        let found = self.tell("POST", "/element", Some(&by));
+        let element = found["value"][ELEMENT].as_str();
+        let element = element.unwrap_or_else(|| panic!("{selector}: {found}"));
+        let path = format!("/element/{element}/value");
+        let done = self.tell("POST", &path, Some(&json!({ "text": text })));
+        assert_eq!(done["value"], Value::Null, "{done}");
+    }
+
+    /// What the page's console was told since this was asked last.
+    #[track_caller]
+    pub(crate) fn console(&self) -> Vec<Value> {
+        let log = self.tell("POST", "/se/log", Some(&json!({ "type": "browser" })));
+        let entries = log["value"].as_array();
+        entries.unwrap_or_else(|| panic!("{log}")).clone()
+    }
+
+    /// A picture of what the window shows, as PNG.
+    #[track_caller]
+    pub(crate) fn picture(&self) -> Vec<u8> {
+        let done = self.tell("GET", "/screenshot", None);
+        let text = done["value"].as_str();
+        let text = text.unwrap_or_else(|| panic!("{done}"));
+        Base64::decode_vec(text).unwrap()
+    }
+
     fn tell(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         self.ask(method, &format!("/session/{}{path}", self.session), body)
     }
@@ -92,9 +154,16 @@ impl Driver {
         curl.args(["--silent", "--noproxy", "*", "--max-time", "60"])
             .args(["--request", method])
             .arg(format!("http://127.0.0.1:{PORT}{path}"));
-        if let Some(body) = body {
+        // Scripts may be longer than an argument.
+        let file = body.map(|body| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(body.to_string().as_bytes()).unwrap();
+            file
+        });
+        if let Some(file) = &file {
             curl.args(["--header", "Content-Type: application/json"])
-                .args(["--data", &body.to_string()]);
+                .arg("--data-binary")
+                .arg(format!("@{}", file.path().display()));
         }
         let text = said(&self.netns.output(&mut curl));
         serde_json::from_str(&text).unwrap_or_default()

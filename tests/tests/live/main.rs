@@ -32,6 +32,7 @@ mod intercept;
 mod leaks;
 mod observe;
 mod ordinary;
+mod page;
 mod prometheus;
 mod proxy;
 mod proxy_browser;

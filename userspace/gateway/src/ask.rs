@@ -240,7 +240,14 @@ fn ask_as<T>(
     if listeners.is_empty() {
         return Err(AskError::Nowhere);
     }
-    let mut listeners: Vec<_> = listeners.iter().collect();
+    let mut listeners: Vec<_> = listeners
+        .iter()
+        .filter(|listener| listener.is_local())
+        .collect();
+    // Others would want a token, which commands have not.
+    if listeners.is_empty() {
+        return Err(AskError::Nowhere);
+    }
     listeners.sort_by_key(|listener| matches!(listener, AdminListener::Tcp(_)));
     let asking = async {
         let mut tried = Vec::new();
@@ -289,7 +296,7 @@ where
     let request = Request::builder()
         .method(&question.method)
         .uri(&question.path)
-        .header(HOST, "sluice")
+        .header(HOST, "localhost")
         .body(Full::new(question.body.clone()))
         .map_err(|error| nobody(&error))?;
     let asking = async {

@@ -6,6 +6,7 @@
 //! [`DEFAULT`] is the documented default, and parses to what an empty file with a `lan` would.
 
 mod actions;
+mod admin;
 mod authority;
 mod condition;
 mod guard;
@@ -43,6 +44,7 @@ use sluice_policy::{
     kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Refused, Rules, Steer},
 };
 
+pub use admin::{Admin, AdminTls};
 pub use intercept::Intercept;
 pub use log::{Addresses, Format, Log, Privacy, Rotation, Server, Sink, Urls, Users, WhenFull};
 pub(crate) use pattern::inner as inner_word;
@@ -222,17 +224,10 @@ pub struct Ca {
     pub options: MinterOptions,
 }
 
-/// The section `[admin]`.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    /// Where to listen; none: nowhere.
-    pub listen: Vec<AdminListener>,
-}
-
 /// Where metrics and health are served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AdminListener {
-    /// A loopback address.
+    /// An address; one that is not loopback asks everybody who they are.
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
@@ -285,6 +280,15 @@ impl Config {
             .map(|config| &config.sources)
             .collect();
         Self::load_as(Role::Candidate, path, &known).map(Some)
+    }
+
+    /// Access records that are kept for the page: none where nobody can ask for them.
+    #[must_use]
+    pub fn recent(&self) -> usize {
+        if self.admin.listen.is_empty() {
+            return 0;
+        }
+        self.admin.recent
     }
 
     fn load_as(role: Role, path: &Path, before: &[&Sources]) -> Result<Self, ConfigError> {

@@ -1,6 +1,6 @@
 //! The sections that are no rules.
 
-use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
+use std::{ops::Range, path::PathBuf, time::Duration};
 
 use sluice_abi::{Marks, map::FLOWS, table::Direction};
 use sluice_policy::{
@@ -10,8 +10,8 @@ use sluice_policy::{
 use toml::de::DeTable;
 
 use super::{
-    Admin, AdminListener, Config, Gateway, Midstream, OnFailure, Role, SniTruth, Splice, Steering,
-    authority, guard, intercept,
+    Config, Gateway, Midstream, OnFailure, Role, SniTruth, Splice, Steering, admin, authority,
+    guard, intercept,
     intercept::positive,
     lists,
     log::{LOG, log},
@@ -106,7 +106,7 @@ pub(super) fn config<'t>(
         .get("ca")
         .and_then(|item| item.section("[ca]", authority::CA))
         .and_then(|section| authority::ca(&section));
-    let admin = admin(&section(&top, "admin", ADMIN, problems));
+    let admin = admin::admin(&section(&top, "admin", admin::ADMIN, problems), files);
     let log = log(&section(&top, "log", LOG, problems));
     if !problems.is_empty() {
         return None;
@@ -462,38 +462,4 @@ fn splice(section: &Section<'_>) -> Splice {
         connect_timeout: positive(section, "connect_timeout", seconds(10)),
         bulk_after: section.value("bulk_after", 256 << 10, value::size),
     }
-}
-
-const ADMIN: Keys = Keys {
-    known: &["listen"],
-    later: &["token", "tls"],
-};
-
-fn admin(section: &Section<'_>) -> Admin {
-    let default = || {
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 9443));
-        let unix = AdminListener::Unix("/run/sluice/admin.sock".into());
-        vec![AdminListener::Tcp(loopback), unix]
-    };
-    Admin {
-        listen: section.list("listen", default, admin_listener),
-    }
-}
-
-fn admin_listener(text: &str) -> Result<AdminListener, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(AdminListener::Unix(absolute(path)?));
-    }
-    let address: SocketAddr = text.parse().map_err(|_| {
-        "expected an address with a port such as \"127.0.0.1:9443\", or \
-         \"unix:/run/sluice/admin.sock\""
-    })?;
-    if !address.ip().to_canonical().is_loopback() {
-        return Err(
-            "only loopback is supported in this version, since nobody is asked who they \
-                    are: write \"127.0.0.1:9443\" or \"[::1]:9443\""
-                .into(),
-        );
-    }
-    Ok(AdminListener::Tcp(address))
 }

@@ -272,6 +272,20 @@ fn sections(config: &Config, out: &mut String) -> fmt::Result {
         .map(|listener| format!("{listener}"))
         .collect();
     row(out, "listen", list(&listen))?;
+    row(out, "names", list(&admin.names))?;
+    row(out, "recent", admin.recent)?;
+    let token = if admin.token.is_some() { "set" } else { "none" };
+    row(out, "token_file", token)?;
+    let tls = admin.tls.as_ref().map_or("none".into(), |tls| {
+        let clients = tls.client_ca.as_ref();
+        let clients = clients.map(|path| format!(", clients by {}", path.display()));
+        format!(
+            "{}{}",
+            tls.certificate.display(),
+            clients.unwrap_or_default()
+        )
+    });
+    row(out, "tls", tls)?;
     log(&config.log, out)
 }
 

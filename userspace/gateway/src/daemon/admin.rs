@@ -1,24 +1,38 @@
-//! `/metrics`, `/healthz`, `/readyz` and `/api/...`, on a thread of their own.
+//! The page at `/`, `/metrics`, `/healthz`, `/readyz` and `/api/...`, on a thread of their own.
+//!
+//! Who may ask says [`gate`]; [`summary`], [`api`], [`events`] and [`identity`] answer, and `assets`
+//! are the files of the page, which asks the others. `routes` picks one of them.
 
+pub mod api;
+mod assets;
+mod desk;
+pub mod events;
+pub mod gate;
 pub mod identity;
 pub mod log_level;
+mod routes;
+pub mod summary;
 
 use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use desk::Desk;
+use events::EVENTS;
+use gate::{Door, Gate};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,15 +45,26 @@ use super::records::SinkStatus;
 use crate::config::AdminListener;
 use crate::intercept::rejected::Refusal;
 
-/// Requests in flight; a scraper needs one.
-const AT_ONCE: usize = 32;
+/// Connections at once; a scraper needs one, and a page a few.
+const AT_ONCE: usize = 64;
 /// How long a connection may last.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much longer one may that events go over; a page comes back.
+const LISTENING: Duration = Duration::from_secs(3600);
+/// Time for an answer that is under way when the connection's time is over.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Time for a handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A worker that has had no turn for so long hangs.
 const HANGS_AFTER: u64 = 5;
 
 /// Where it is told, and forgotten, which clients refused the CA.
 pub const REJECTED: &str = "/api/rejected";
+
+/// What a browser may do with anything that is answered here: the page and its own files, and nothing
+/// from elsewhere (W3C Content Security Policy 3).
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                   img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Where it is told how the sinks of access records fare.
 pub const LOG: &str = "/api/log";
@@ -74,19 +99,12 @@ pub struct Forgotten {
     pub forgotten: usize,
 }
 
-/// The way by which a question came.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Door {
-    /// Anybody on the machine, a page in a browser included, may have asked.
-    Tcp,
-    /// Whoever the mode of the socket's file lets in.
-    Unix,
-}
+type Body = Either<Full<Bytes>, events::Feed>;
 
 /// The sockets on which questions are answered.
 #[derive(Debug)]
 pub enum Socket {
-    /// A loopback address.
+    /// An address; one that is not loopback needs a gate.
     Tcp(std::net::TcpListener),
     /// A Unix socket.
     Unix(std::os::unix::net::UnixListener),
@@ -128,12 +146,26 @@ fn open_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(socket)
 }
 
-/// Answers until the sender is dropped, and closes the sockets then.
+/// Answers at loopback and on Unix sockets until the sender is dropped, and closes the sockets then.
+///
+/// # Errors
+///
+/// Those of [`serve_behind`].
+pub fn serve(
+    sockets: Vec<Socket>,
+    sources: Sources,
+    until: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    serve_behind(Gate::default(), sockets, sources, until)
+}
+
+/// The same for whomever a gate lets in.
 ///
 /// # Errors
 ///
 /// The runtime cannot be made, or does not take the sockets.
-pub fn serve(
+pub fn serve_behind(
+    gate: Gate,
     sockets: Vec<Socket>,
     sources: Sources,
     until: oneshot::Receiver<()>,
@@ -141,19 +173,33 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let exporter = Arc::new(Exporter::new(sources));
+    let desk = Arc::new(Desk::new(sources, gate));
     let room = Arc::new(Semaphore::new(AT_ONCE));
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
+        let theirs = Arc::clone(&desk);
+        tasks.spawn(async move { theirs.sample().await });
+        let theirs = Arc::clone(&desk);
+        tasks.spawn(async move { theirs.tell().await });
         for socket in sockets {
-            let (exporter, room) = (Arc::clone(&exporter), Arc::clone(&room));
+            let (desk, room) = (Arc::clone(&desk), Arc::clone(&room));
             match socket {
                 Socket::Tcp(socket) => {
                     let listener = TcpListener::from_std(socket)?;
+                    let own = listener.local_addr()?;
+                    let is_local = own.ip().to_canonical().is_loopback();
                     tasks.spawn(async move {
                         loop {
-                            let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, Door::Tcp, &exporter, &room).await;
+                            let accepted = listener.accept().await;
+                            let door = match &accepted {
+                                Ok((_, peer)) if !is_local => Door::Open {
+                                    peer: peer.ip(),
+                                    tls: desk.gate.tls().is_some(),
+                                },
+                                _ => Door::Tcp,
+                            };
+                            let accepted = accepted.map(|(stream, _)| stream);
+                            answer(accepted, door, &desk, &room).await;
                         }
                     });
                 }
@@ -162,7 +208,7 @@ pub fn serve(
                     tasks.spawn(async move {
                         loop {
                             let accepted = listener.accept().await.map(|(stream, _)| stream);
-                            answer(accepted, Door::Unix, &exporter, &room).await;
+                            answer(accepted, Door::Unix, &desk, &room).await;
                         }
                     });
                 }
@@ -174,12 +220,8 @@ pub fn serve(
     })
 }
 
-async fn answer<S>(
-    accepted: io::Result<S>,
-    door: Door,
-    exporter: &Arc<Exporter>,
-    room: &Arc<Semaphore>,
-) where
+async fn answer<S>(accepted: io::Result<S>, door: Door, desk: &Arc<Desk>, room: &Arc<Semaphore>)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let Ok(stream) = accepted else {
@@ -189,79 +231,63 @@ async fn answer<S>(
     let Ok(place) = Arc::clone(room).acquire_owned().await else {
         return;
     };
-    let exporter = Arc::clone(exporter);
+    let desk = Arc::clone(desk);
     tokio::spawn(async move {
-        let service = service_fn(|request: Request<Incoming>| {
-            let exporter = Arc::clone(&exporter);
-            async move {
-                let response = if identity::is_about(request.uri().path()) {
-                    identity::respond(request, door, exporter.sources()).await
-                } else if request.uri().path() == log_level::LOG_LEVEL {
-                    log_level::respond(request, door).await
-                } else {
-                    respond(&request, &exporter)
-                };
-                Ok::<_, Infallible>(response)
+        match (door, desk.gate.tls()) {
+            (Door::Open { tls: true, .. }, Some(acceptor)) => {
+                // Whoever shows no certificate that is wanted gets its alert.
+                if let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                    converse(stream, door, &desk).await;
+                }
             }
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-        // A client that breaks off asks again.
-        let _ = timeout(
-            PATIENCE,
-            http.serve_connection(TokioIo::new(stream), service),
-        )
-        .await;
+            _ => converse(stream, door, &desk).await,
+        }
         drop(place);
     });
 }
 
-fn respond(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Bytes>> {
-    let sources = exporter.sources();
-    let path = request.uri().path();
-    let forgets = path == REJECTED && request.method() == Method::DELETE;
-    if !forgets && request.method() != Method::GET && request.method() != Method::HEAD {
-        return plain(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET is answered, and DELETE of /api/rejected\n",
-        );
+/// Answers the questions of one connection.
+async fn converse<S>(stream: S, door: Door, desk: &Arc<Desk>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let listens = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
+        if request.uri().path() == EVENTS {
+            listens.store(true, Ordering::Relaxed);
+        }
+        async { Ok::<_, Infallible>(secured(routes::respond(request, door, desk).await)) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    // A client that breaks off asks again.
+    if timeout(PATIENCE, connection.as_mut()).await.is_ok() {
+        return;
     }
-    let rejected = &sources.shared.memory.rejected;
-    match path {
-        REJECTED if forgets => {
-            let forgotten = rejected.clear(Instant::now());
-            tracing::info!(forgotten, "forgot the clients that refused the CA");
-            json(&Forgotten { forgotten })
-        }
-        REJECTED => {
-            let refusals = rejected.all(Instant::now());
-            json(&Remembered {
-                remembered: refusals.len(),
-                refusals,
-            })
-        }
-        LOG => {
-            let access = &sources.shared.access;
-            json(&Logged {
-                lost: access.lost(),
-                refuses: access.refuses(),
-                sinks: access.sinks(),
-            })
-        }
-        PROVIDERS => json(&sources.shared.current.get().providers.status()),
-        "/metrics" => metrics(request, exporter),
-        "/healthz" if is_alive(sources) => plain(StatusCode::OK, "ok\n"),
-        "/healthz" => plain(StatusCode::SERVICE_UNAVAILABLE, "a worker hangs\n"),
-        "/readyz" if sources.shared.ready.load(Ordering::Relaxed) => {
-            plain(StatusCode::OK, "ready\n")
-        }
-        "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting flows\n"),
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz, /api/identity, /api/log, /api/log/level, \
-             /api/providers and /api/rejected\n",
-        ),
+    if listens.load(Ordering::Relaxed) && timeout(LISTENING, connection.as_mut()).await.is_ok() {
+        return;
     }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(FAREWELL, connection).await;
+}
+
+/// The answer with what keeps a browser from doing with it what it is not for.
+fn secured(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("content-security-policy", CSP),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 fn metrics(request: &Request<Incoming>, exporter: &Exporter) -> Response<Full<Bytes>> {
@@ -306,8 +332,12 @@ fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
         );
     };
     text.push(b'\n');
-    let mut response = Response::new(Full::new(text.into()));
-    let kind = HeaderValue::from_static("application/json");
+    of_kind(text.into(), "application/json")
+}
+
+fn of_kind(content: Bytes, kind: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(content));
+    let kind = HeaderValue::from_static(kind);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

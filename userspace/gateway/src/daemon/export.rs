@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use sluice_steer::{Counters, MapFill, Steering, Vitals};
 
+pub(super) use flows::noted;
 pub use page::{Format, Label, Page};
 use table::Id;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use sluice_policy::Policy;
+use sluice_policy::{Policy, RuleSet};
 use sluice_splice::Options;
 
 use super::metrics::rules::RuleHits;
@@ -25,6 +25,8 @@ pub struct Generation {
     pub number: u64,
     /// The rules.
     pub policy: Policy,
+    /// What they were compiled from, for who asks what a rule says.
+    pub set: RuleSet,
     /// What they decided so far.
     pub hits: RuleHits,
     /// The candidate, whose rules are tried on every flow and never act.
@@ -138,6 +140,7 @@ impl Generation {
             rejected_ttl: config.intercept.rejected_ttl,
             hits: RuleHits::new(&config.policy, before.map(|before| &before.hits)),
             policy: config.policy.clone(),
+            set: config.rules.clone(),
             shadow,
             hello_timeout: config.steer.hello_timeout,
             silent_timeout: config.steer.silent_timeout,

@@ -67,6 +67,7 @@ impl Loaded {
     {
         publish(&self.kernel).context("the kernel's part of the policy")?;
         shared.access.put_in_force(self.access);
+        shared.access.keep_recent(self.config.recent());
         shared.guard.set(self.config.guard.clone());
         shared.current.replace(self.generation);
         let limit = self.config.addresses.limit;
@@ -99,6 +100,9 @@ fn changed(before: &Config, after: &Config) -> Vec<&'static str> {
         ),
         ("listen of [[proxy]]", listens(before) != listens(after)),
         ("admin.listen", before.admin.listen != after.admin.listen),
+        ("admin.names", before.admin.names != after.admin.names),
+        ("admin.token_file", before.admin.token != after.admin.token),
+        ("admin.tls", before.admin.tls != after.admin.tls),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

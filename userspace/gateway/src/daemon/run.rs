@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::admin;
+use super::admin::{self, gate::Gate};
 use super::export::Sources;
 use super::generation::{Current, Generation};
 use super::guard::{Guard, Own};
@@ -71,6 +71,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     let steering = Steering::start(&options).await?;
     let sockets = listeners(&config, workers)?;
     let mut doors = proxies(&config, workers)?.into_iter();
+    let gate = Gate::new(&config.admin)?;
     let questions = admin::open(&config.admin.listen).context("cannot open the admin sockets")?;
 
     let shared = Arc::new(shared(&config, generation, files)?);
@@ -85,8 +86,9 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
         steering: Some(steering.clone()),
         reloads: Arc::default(),
     };
-    let questions = Questions::answer(questions, &sources)?;
+    let questions = Questions::answer(gate, questions, &sources)?;
 
+    shared.access.keep_recent(config.recent());
     let (phase, phases) = watch::channel(Phase::Serving);
     if let Some((v4, v6)) = sockets.first() {
         steering.set_listeners(v4, v6.as_ref())?;
@@ -424,13 +426,13 @@ struct Questions {
 }
 
 impl Questions {
-    fn answer(sockets: Vec<admin::Socket>, sources: &Sources) -> anyhow::Result<Self> {
+    fn answer(gate: Gate, sockets: Vec<admin::Socket>, sources: &Sources) -> anyhow::Result<Self> {
         let sources = sources.clone();
         let (until, ended) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("admin".into())
             .spawn(move || {
-                if let Err(error) = admin::serve(sockets, sources, ended) {
+                if let Err(error) = admin::serve_behind(gate, sockets, sources, ended) {
                     tracing::error!(%error, "metrics and health are not served");
                 }
             })

@@ -5,7 +5,9 @@ pub mod capture;
 pub mod changes;
 pub mod given;
 mod inside;
+pub mod recorded;
 pub mod text;
+pub mod trace;
 pub mod witness;
 
 use std::{

@@ -389,9 +389,10 @@ fn wrong_types_and_values_are_refused() {
         "4:17: `hello_timeout` in [steer]: expected more than \"0s\"",
     );
     assert_mistake(
-        "[admin]\nlisten = [\"0.0.0.0:9443\"]\n",
-        "4:11: `listen` in [admin]: \"0.0.0.0:9443\": only loopback is supported in this version, \
-         since nobody is asked who they are: write \"127.0.0.1:9443\" or \"[::1]:9443\"",
+        "[admin]\nlisten = [\"0.0.0.0:9443\"]\ndanger_plaintext = true\n",
+        "4:10: `listen` in [admin]: \"0.0.0.0:9443\": others than this machine can ask there: name \
+         a file with a token by `token_file`, or who issues clients' certificates by `client_ca` \
+         in `tls`",
     );
     assert_mistake(
         "table = 254\n",

@@ -169,7 +169,7 @@ pub(crate) fn share(config: &Config, sinks: Vec<Box<dyn Write + Send>>) -> Share
 
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str, body: &str) -> Answer {
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     // What is refused by its length is not read to its end.

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Door, Forgotten, json};
+use super::{Forgotten, gate::Door, json};
 use crate::{
     config::{lease, user_name},
     daemon::{export::Sources, record::rfc3339},
@@ -129,7 +129,7 @@ async fn answered(
     };
     let method = request.method().clone();
     let reads = method == Method::GET || method == Method::HEAD;
-    if !reads && door == Door::Tcp {
+    if !reads && door != Door::Unix {
         let error = "who has an address is told and forgotten on the Unix socket of [admin] alone: \
                      here nobody shows who asks";
         return Err((StatusCode::FORBIDDEN, error.into()));

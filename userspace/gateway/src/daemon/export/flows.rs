@@ -144,6 +144,28 @@ fn latencies(page: &mut Page, workers: &Workers) {
     }
 }
 
+/// Everything that is measured of flows, by name; decisions by their stage.
+pub(in crate::daemon) fn noted(workers: &Workers) -> Vec<(String, Noted)> {
+    let sum = |field: &dyn Fn(&WorkerMetrics) -> &Latency| {
+        let mut noted = Noted::default();
+        for worker in workers {
+            field(worker).add_to(&mut noted);
+        }
+        noted
+    };
+    let decisions = Stage::ALL
+        .into_iter()
+        .filter(|stage| *stage > Stage::Packet)
+        .map(|stage| {
+            let noted = sum(&|worker| worker.decision.of(stage));
+            (format!("decision:{}", stage.name()), noted)
+        });
+    let others = LATENCIES
+        .iter()
+        .map(|(_, of, field)| ((*of).to_owned(), sum(&|worker| field(worker))));
+    others.chain(decisions).collect()
+}
+
 fn quantiles(page: &mut Page, of: &'static str, noted: &Noted) {
     for (share, at) in QUANTILES {
         if let Some(seconds) = noted.quantile(share) {

@@ -170,7 +170,7 @@ fn transport(protocol: u8) -> String {
 }
 
 /// The host of a URL in its normal form.
-fn host(url: &str) -> Option<&str> {
+pub(super) fn host(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     if let Some(v6) = authority.strip_prefix('[') {

@@ -7,6 +7,7 @@
 mod ecs;
 mod privacy;
 mod queue;
+mod recent;
 mod sink;
 mod writer;
 
@@ -25,6 +26,7 @@ use ecs::Ecs;
 use privacy::Pseudonyms;
 pub use queue::State;
 use queue::{Entry, Kind, Queue};
+pub use recent::{Entry as RecentRecord, Fill, HostCount, Recent, Wanted};
 use sink::Settings;
 
 /// The JSON schema that every record of this version follows, unless `format` is "ecs".
@@ -42,6 +44,7 @@ pub struct AccessLog {
     setup: RwLock<Arc<Setup>>,
     pseudonyms: Pseudonyms,
     lost: Arc<AtomicU64>,
+    recent: Recent,
     /// Whether its sinks are others than the configuration names, and stay.
     fixed: bool,
 }
@@ -109,6 +112,8 @@ struct Line<'a> {
     /// Whether the record has the beginning of its URL only.
     url_cut: bool,
     sinks: &'a [Arc<Handle>],
+    /// Where the last records are kept.
+    recent: Option<&'a Arc<Queue>>,
 }
 
 /// A record under the names of this project.
@@ -160,6 +165,7 @@ impl AccessLog {
             setup: RwLock::new(Arc::new(setup)),
             pseudonyms: Pseudonyms::default(),
             lost,
+            recent: Recent::default(),
             fixed: true,
         }
     }
@@ -237,6 +243,23 @@ impl AccessLog {
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(setup);
     }
 
+    /// Keeps the last records in memory from here on, so many at most; 0: none.
+    pub fn keep_recent(&self, limit: usize) {
+        self.recent.keep(limit);
+    }
+
+    /// Whether records have pseudonyms in place of users.
+    #[must_use]
+    pub fn hides_users(&self) -> bool {
+        self.setup().log.privacy.users != crate::config::Users::Plain
+    }
+
+    /// The last records.
+    #[must_use]
+    pub const fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     fn setup(&self) -> Arc<Setup> {
         Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -244,7 +267,7 @@ impl AccessLog {
     /// Puts the record of a flow into the log.
     pub fn put(&self, record: &Record<'_>) {
         let setup = self.setup();
-        let Some(mut line) = setup.line(Kind::Flow) else {
+        let Some(mut line) = setup.line(Kind::Flow, self.recent.queue()) else {
             return;
         };
         line.refused = record.verdict == "block";
@@ -261,7 +284,7 @@ impl AccessLog {
     /// Puts the record of a request into the log.
     pub fn put_request(&self, record: &RequestRecord<'_>) {
         let setup = self.setup();
-        let Some(mut line) = setup.line(Kind::Request) else {
+        let Some(mut line) = setup.line(Kind::Request, self.recent.queue()) else {
             return;
         };
         line.refused = record.verdict != "allow";
@@ -282,7 +305,7 @@ impl AccessLog {
     /// Puts the record of refused packets into the log.
     pub fn put_packets(&self, record: &PacketsRecord) {
         let setup = self.setup();
-        let Some(mut line) = setup.line(Kind::Packets) else {
+        let Some(mut line) = setup.line(Kind::Packets, self.recent.queue()) else {
             return;
         };
         let settings = &setup.log.privacy;
@@ -300,7 +323,8 @@ impl AccessLog {
     #[must_use]
     pub fn packets(&self) -> Option<Duration> {
         let setup = self.setup();
-        setup.log.packets.filter(|_| !setup.sinks.is_empty())
+        let is_heard = !setup.sinks.is_empty() || self.recent.queue().is_some();
+        setup.log.packets.filter(|_| is_heard)
     }
 
     /// Whether new flows are to be refused, because their records might not be written.
@@ -383,8 +407,8 @@ impl Handle {
 }
 
 impl Setup {
-    fn line(&self, kind: Kind) -> Option<Line<'_>> {
-        (!self.sinks.is_empty()).then(|| Line {
+    fn line<'a>(&'a self, kind: Kind, recent: Option<&'a Arc<Queue>>) -> Option<Line<'a>> {
+        (!self.sinks.is_empty() || recent.is_some()).then(|| Line {
             kind,
             format: self.log.format,
             time: SystemTime::now(),
@@ -392,6 +416,7 @@ impl Setup {
             needed: true,
             url_cut: false,
             sinks: &self.sinks,
+            recent,
         })
     }
 }
@@ -399,35 +424,50 @@ impl Setup {
 impl Line<'_> {
     /// Writes the record, and gives it to every sink.
     fn append(&self, record: &(impl Ecs + Serialize)) {
-        let mut line = Vec::with_capacity(1024);
-        let made = match self.format {
-            Format::Sluice => serde_json::to_writer(
-                &mut line,
-                &Named {
-                    v: SCHEMA_VERSION,
-                    kind: self.kind.name(),
-                    record,
-                    url_cut: self.url_cut,
-                },
-            ),
-            Format::Ecs => serde_json::to_writer(&mut line, &record.ecs(self)),
+        let named = |line: &mut Vec<u8>| {
+            let (v, kind, url_cut) = (SCHEMA_VERSION, self.kind.name(), self.url_cut);
+            let named = Named {
+                v,
+                kind,
+                record,
+                url_cut,
+            };
+            serde_json::to_writer(line, &named)
         };
-        if made.is_err() || line.len() >= LIMIT {
-            for handle in self.sinks {
-                handle.queue.lose(1);
+        let entry = self.entry(|line| match self.format {
+            Format::Sluice => named(line),
+            Format::Ecs => serde_json::to_writer(line, &record.ecs(self)),
+        });
+        for handle in self.sinks {
+            match &entry {
+                Some(entry) => handle.queue.push(entry, self.needed),
+                None => handle.queue.lose(1),
             }
-            return;
+        }
+        let Some(recent) = self.recent else { return };
+        let entry = match self.format {
+            Format::Sluice => entry,
+            Format::Ecs => self.entry(named),
+        };
+        match &entry {
+            Some(entry) => recent.push(entry, true),
+            None => recent.lose(1),
+        }
+    }
+
+    /// What `write` makes of the record; `None` where that is too long.
+    fn entry(&self, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Option<Entry> {
+        let mut line = Vec::with_capacity(1024);
+        if write(&mut line).is_err() || line.len() >= LIMIT {
+            return None;
         }
         line.push(b'\n');
-        let entry = Entry {
+        Some(Entry {
             line: line.into(),
             kind: self.kind,
             refused: self.refused,
             time: self.time,
-        };
-        for handle in self.sinks {
-            handle.queue.push(&entry, self.needed);
-        }
+        })
     }
 }
 
