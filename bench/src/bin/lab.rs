@@ -30,8 +30,9 @@ struct Cli {
     /// Length of one measurement in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN; for the ways direct, intercept and
-    /// haproxy-intercept tlsbulkN, tlsN, tlssetup, and for the former two tlsnamesN.
+    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN, for the ways proxy, tinyproxy and
+    /// squid-proxy through a tunnel each; for the ways direct, intercept and haproxy-intercept
+    /// tlsbulkN, tlsN, tlssetup, and for the former two tlsnamesN.
     #[arg(
         long,
         value_delimiter = ',',
