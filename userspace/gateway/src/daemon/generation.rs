@@ -10,7 +10,7 @@ use sluice_policy::Policy;
 use sluice_splice::Options;
 
 use super::metrics::rules::RuleHits;
-use crate::config::{Config, SniTruth};
+use crate::config::{Config, Proxy, SniTruth};
 use crate::identity::{addresses::Settings, authenticate::Authenticator, providers::Providers};
 use crate::intercept::Means;
 use crate::names::Names;
@@ -178,24 +178,24 @@ fn doors(config: &Config) -> anyhow::Result<HashMap<Box<str>, Arc<Door>>> {
         .collect()
 }
 
-/// Who tells the clients of each listener that asks for credentials.
+/// Who tells the clients of each listener.
 fn askers(
     config: &Config,
     providers: &Providers,
 ) -> anyhow::Result<HashMap<Box<str>, Arc<dyn Asker>>> {
-    let asking = config
-        .proxies
-        .iter()
-        .filter(|proxy| !proxy.identify.is_empty());
-    asking
-        .map(|proxy| {
-            let names: Vec<&str> = proxy.identify.iter().map(|name| &**name).collect();
-            let asker = providers
-                .authenticator(&names)
-                .with_context(|| format!("[[proxy]] \"{}\"", proxy.name))?;
-            Ok((proxy.name.clone(), Arc::new(asker) as Arc<dyn Asker>))
-        })
-        .collect()
+    // One for all listeners that ask nobody: what it remembers of attempts takes its room at once.
+    let nobody: Arc<dyn Asker> = Arc::new(Authenticator::default());
+    let asker = |proxy: &Proxy| {
+        if proxy.identify.is_empty() {
+            return Ok((proxy.name.clone(), Arc::clone(&nobody)));
+        }
+        let names: Vec<&str> = proxy.identify.iter().map(|name| &**name).collect();
+        let asker = providers
+            .authenticator(&names)
+            .with_context(|| format!("[[proxy]] \"{}\"", proxy.name))?;
+        Ok((proxy.name.clone(), Arc::new(asker) as Arc<dyn Asker>))
+    };
+    config.proxies.iter().map(asker).collect()
 }
 
 /// Where the current generation is.
