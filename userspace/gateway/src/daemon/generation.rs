@@ -242,3 +242,20 @@ impl Current {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_by_one_for_all_requests_and_listeners() {
+        let text = "[gateway]\nlan = [\"lan0\"]\n\
+                    [[proxy]]\nname = \"a\"\nlisten = [\"127.0.0.1:3128\"]\n\
+                    [[proxy]]\nname = \"b\"\nlisten = [\"127.0.0.1:3129\"]\n";
+        let generation = Generation::new(1, &Config::parse(text, "test").unwrap()).unwrap();
+        let [a, again, b] = ["a", "a", "b"].map(|name| generation.asker(name));
+        assert!(Arc::ptr_eq(&a, &again));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert!(a.challenges().is_empty());
+    }
+}
