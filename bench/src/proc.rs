@@ -105,11 +105,15 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Seconds that a watched process used.
+    /// Seconds that the watched processes of a name used together.
     #[must_use]
     pub fn of(&self, name: &str) -> Option<f64> {
-        let process = self.processes.iter().find(|process| process.name == name)?;
-        Some(process.seconds)
+        let mine = self
+            .processes
+            .iter()
+            .filter(|process| process.name == name)
+            .map(|process| process.seconds);
+        mine.reduce(|sum, seconds| sum + seconds)
     }
 }
 
@@ -151,6 +155,27 @@ pub fn held(pid: u32) -> Result<Held> {
         resident: resident * 1024,
         descriptors: descriptors as u64,
     })
+}
+
+/// A process and all that come from it, itself first (`/proc/PID/task/TID/children`, proc(5)).
+#[must_use]
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut at = 0;
+    while let Some(parent) = all.get(at) {
+        // Whoever has ended has no children any more.
+        let threads = fs::read_dir(format!("/proc/{parent}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            all.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
+        }
+        at += 1;
+    }
+    all
 }
 
 /// How many cores the machine has.
@@ -232,6 +257,41 @@ mod tests {
     fn a_name_may_hold_parentheses() {
         let stat = "42 (a) b (c) S 1 1 1 0 -1 0 0 0 0 0 250 50 0 0";
         assert_eq!(ticks(stat), Some(3.0));
+    }
+
+    #[test]
+    fn children_belong_to_the_family() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let family = family(own);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(family[0], own);
+        assert!(family[1..].contains(&child.id()));
+    }
+
+    #[test]
+    fn processes_of_one_name_are_added() {
+        let used = |name: &str, seconds| Used {
+            name: name.to_owned(),
+            seconds,
+        };
+        let cpu = Cpu {
+            busy_seconds: 1.0,
+            own_seconds: 1.0,
+            busy_share: 1.0,
+            foreign_share: 0.0,
+            processes: vec![
+                used("gateway", 0.5),
+                used("sink", 2.0),
+                used("gateway", 0.25),
+            ],
+        };
+        assert_eq!(cpu.of("gateway"), Some(0.75));
+        assert_eq!(cpu.of("nobody"), None);
     }
 
     #[test]

@@ -146,6 +146,18 @@ const PROGRAMS: &[Program] = &[
         package: "haproxy",
         needed_for: For::Bench,
     },
+    // Without the package of the same name, which would start a server.
+    Program {
+        name: "tinyproxy",
+        package: "tinyproxy-bin",
+        needed_for: For::Bench,
+    },
+    // Where Debian starts servers with their package, it also starts this one, on port 3128.
+    Program {
+        name: "squid",
+        package: "squid-openssl",
+        needed_for: For::Bench,
+    },
     Program {
         name: "valgrind",
         package: "valgrind",

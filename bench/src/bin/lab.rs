@@ -30,8 +30,9 @@ struct Cli {
     /// Length of one measurement in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN; for the ways direct, intercept and
-    /// haproxy-intercept tlsbulkN, tlsN, tlssetup, and for the former two tlsnamesN.
+    /// Kinds of load: bulkN, uploadN, shortN, setup, idleN, for the ways proxy, tinyproxy and
+    /// squid-proxy through a tunnel each; for the ways direct, intercept and haproxy-intercept
+    /// tlsbulkN, tlsN, tlssetup, and for the former two tlsnamesN.
     #[arg(
         long,
         value_delimiter = ',',
@@ -76,23 +77,32 @@ fn main() -> Result<()> {
     }
     let own = env::current_exe().context("where this program lies")?;
     let mut ways = cli.ways;
-    let haproxy = installed("haproxy");
-    let is_haproxy = |way: &Way| matches!(way, Way::Haproxy | Way::HaproxyIntercept);
-    if haproxy.is_none() && ways.iter().any(is_haproxy) {
-        eprintln!("haproxy is not installed: left out");
-        ways.retain(|way| !is_haproxy(way));
-    }
+    let mut peer = |name: &str, takes_part: fn(&Way) -> bool| {
+        let found = installed(name);
+        if found.is_none() && ways.iter().any(takes_part) {
+            eprintln!("{name} is not installed: left out");
+            ways.retain(|way| !takes_part(way));
+        }
+        found.unwrap_or_default()
+    };
+    let haproxy = peer("haproxy", |way| {
+        matches!(way, Way::Haproxy | Way::HaproxyIntercept)
+    });
+    let tinyproxy = peer("tinyproxy", |way| *way == Way::Tinyproxy);
+    let squid = peer("squid", |way| *way == Way::SquidProxy);
     let programs = Programs {
         sluice: cli
             .sluice
             .or_else(|| env::var_os("SLUICE_BIN").map(PathBuf::from))
             .unwrap_or_else(|| own.with_file_name("sluice")),
         lab: own,
-        haproxy: haproxy.unwrap_or_default(),
+        haproxy,
+        tinyproxy,
+        squid,
     };
     if ways
         .iter()
-        .any(|way| matches!(way, Way::Sluice | Way::Passed | Way::Intercept))
+        .any(|way| matches!(way, Way::Sluice | Way::Passed | Way::Intercept | Way::Proxy))
         && !programs.sluice.exists()
     {
         bail!(

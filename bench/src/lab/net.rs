@@ -1,7 +1,8 @@
 //! Network namespaces joined by virtual links, and processes inside them.
 //!
 //! Whatever becomes of this process, nothing of it stays: processes started here die with it, and a
-//! janitor, a shell that waits for its input to end, removes namespaces and files.
+//! janitor, a shell that waits for its input to end, ends what they have started themselves and
+//! removes namespaces and files.
 
 use std::{
     ffi::OsStr,
@@ -251,7 +252,10 @@ impl Janitor {
                 directory) directories="$directories $name" ;;
             esac
         done
-        for name in $namespaces; do ip netns delete "$name"; done 2>/dev/null
+        for name in $namespaces; do
+            for pid in $(ip netns pids "$name"); do kill -KILL "$pid"; done
+            ip netns delete "$name"
+        done 2>/dev/null
         for name in $directories; do rm -rf -- "$name"; done
     "#;
 

@@ -25,6 +25,33 @@ pub enum Way {
     /// HAProxy, which ends TLS on both sides with a certificate that lies ready, before an origin it
     /// is told; the client dials it.
     HaproxyIntercept,
+    /// Through a tunnel of sluice's explicit proxy, by CONNECT.
+    Proxy,
+    /// Through a tunnel of Tinyproxy's.
+    Tinyproxy,
+    /// Through a tunnel of Squid's.
+    SquidProxy,
+}
+
+impl Way {
+    /// Whether the client asks for a tunnel first.
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Proxy | Self::Tinyproxy | Self::SquidProxy)
+    }
+
+    /// The ways of others that a way is compared with under a kind of load.
+    #[must_use]
+    pub const fn peers(self, case: Case) -> &'static [Self] {
+        match self {
+            Self::Proxy => &[Self::Tinyproxy, Self::SquidProxy],
+            Self::Tinyproxy => &[Self::SquidProxy],
+            Self::SquidProxy => &[Self::Tinyproxy],
+            Self::Haproxy | Self::HaproxyIntercept => &[],
+            _ if case.is_tls() => &[Self::HaproxyIntercept],
+            _ => &[Self::Haproxy],
+        }
+    }
 }
 
 impl fmt::Display for Way {
@@ -36,6 +63,9 @@ impl fmt::Display for Way {
             Self::Haproxy => "haproxy",
             Self::Intercept => "intercept",
             Self::HaproxyIntercept => "haproxy-intercept",
+            Self::Proxy => "proxy",
+            Self::Tinyproxy => "tinyproxy",
+            Self::SquidProxy => "squid-proxy",
         })
     }
 }
@@ -115,6 +145,12 @@ impl Serialize for Case {
 }
 
 impl Case {
+    /// Whether less of its figure is better.
+    #[must_use]
+    pub const fn is_time(self) -> bool {
+        matches!(self, Self::Setup | Self::TlsSetup)
+    }
+
     /// The words that tell the load tool.
     #[must_use]
     pub fn arguments(self, to: &str, seconds: f64) -> Vec<String> {
@@ -153,7 +189,7 @@ impl Case {
     #[must_use]
     pub const fn fits(self, way: Way) -> bool {
         match self {
-            Self::Idle(_) => matches!(way, Way::Sluice | Way::Haproxy),
+            Self::Idle(_) => matches!(way, Way::Sluice | Way::Haproxy) || way.is_tunnel(),
             // It makes no leaves.
             Self::TlsNames(_) => matches!(way, Way::Direct | Way::Intercept),
             _ if self.is_tls() => {

@@ -22,8 +22,8 @@ pub struct Line {
     pub value: Summary,
     /// The value over that of plain forwarding in the same round.
     pub to_direct: Option<Summary>,
-    /// The value over HAProxy's in the same round.
-    pub to_haproxy: Option<Summary>,
+    /// The value over that of the best peer in the same round.
+    pub to_peer: Option<Summary>,
     /// Processor seconds of the gateway's process: per 10^9 bytes, or per flow.
     pub gateway_cpu: Option<Summary>,
     /// The same of all processes and kernel threads of the comparison.
@@ -101,7 +101,7 @@ impl Report {
             "Machine: {}; {} s a measurement; median (min..max) of the rounds that count.\n\n",
             self.machine, self.seconds
         );
-        text.push_str("| load | way | value | to direct | to HAProxy | gateway CPU | machine CPU | rounds |\n");
+        text.push_str("| load | way | value | to direct | to the best peer | gateway CPU | machine CPU | rounds |\n");
         text.push_str("|---|---|---|---|---|---|---|---|\n");
         for line in &self.lines {
             // Writing to a string cannot fail.
@@ -112,7 +112,7 @@ impl Report {
                 line.way,
                 value(line),
                 line.to_direct.map_or(String::new(), |s| format!("{s:.2}")),
-                line.to_haproxy.map_or(String::new(), |s| format!("{s:.2}")),
+                line.to_peer.map_or(String::new(), |s| format!("{s:.2}")),
                 cost(line.case, line.gateway_cpu),
                 cost(line.case, line.machine_cpu),
                 line.value.count,
@@ -176,26 +176,27 @@ fn line(good: &[&Run], case: Case, way: Way) -> Option<Line> {
         .copied()
         .filter(|run| run.case == case && run.way == way)
         .collect();
-    let ratio = |other: Way| {
-        if way == other || matches!(case, Case::Idle(_)) {
+    let ratio = |others: &[Way]| {
+        if others.contains(&way) || matches!(case, Case::Idle(_)) {
             return None;
         }
         Summary::of(mine.iter().filter_map(|run| {
-            let same = |peer: &&&Run| round_of(peer) == round_of(run) && peer.way == other;
-            let peer = good.iter().find(same)?;
-            Some(figure(run) / figure(peer))
+            let same = |peer: &&&Run| round_of(peer) == round_of(run) && others.contains(&peer.way);
+            let peers = good.iter().filter(same).map(|peer| figure(peer));
+            let best = if case.is_time() {
+                peers.reduce(f64::min)
+            } else {
+                peers.reduce(f64::max)
+            };
+            Some(figure(run) / best?)
         }))
     };
     Some(Line {
         case,
         way,
         value: Summary::of(mine.iter().map(|run| figure(run)))?,
-        to_direct: ratio(Way::Direct),
-        to_haproxy: ratio(if case.is_tls() {
-            Way::HaproxyIntercept
-        } else {
-            Way::Haproxy
-        }),
+        to_direct: ratio(&[Way::Direct]),
+        to_peer: ratio(way.peers(case)),
         gateway_cpu: Summary::of(mine.iter().filter_map(|run| gateway_cpu(run))),
         machine_cpu: Summary::of(mine.iter().filter_map(|run| machine_cpu(run))),
         second: Summary::of(mine.iter().filter_map(|run| second(run))),
@@ -231,11 +232,14 @@ mod per_unit {
         let Outcome::Idle(idle) = &run.outcome else {
             return None;
         };
-        let (_, before, with) = idle.held.iter().find(|(name, ..)| name == "gateway")?;
         let flows = idle.flows as f64;
-        let bytes = with.resident as f64 - before.resident as f64;
-        let descriptors = with.descriptors as f64 - before.descriptors as f64;
-        Some((bytes / flows, descriptors / flows))
+        let gateways = idle.held.iter().filter(|(name, ..)| name == "gateway");
+        let each = gateways.map(|(_, before, with)| {
+            let bytes = with.resident as f64 - before.resident as f64;
+            let descriptors = with.descriptors as f64 - before.descriptors as f64;
+            (bytes / flows, descriptors / flows)
+        });
+        each.reduce(|all, one| (all.0 + one.0, all.1 + one.1))
     }
 
     /// How many units of work a run did: 10^9 bytes, or flows.
@@ -317,6 +321,37 @@ mod tests {
             }),
             objection: objection.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn the_best_peer_of_a_round_is_the_measure() {
+        let comparison = Comparison {
+            ways: vec![Way::Proxy, Way::Tinyproxy, Way::SquidProxy],
+            cases: vec![Case::Bulk(1)],
+            rounds: 2,
+            repeats: 0,
+            seconds: 1.0,
+            limits: Limits {
+                foreign: 0.05,
+                busy: 0.95,
+            },
+        };
+        let report = Report::new(
+            &comparison,
+            vec![
+                bulk(1, Way::Proxy, 10.0, None),
+                bulk(1, Way::Tinyproxy, 5.0, None),
+                bulk(1, Way::SquidProxy, 4.0, None),
+                bulk(2, Way::Proxy, 10.0, None),
+                bulk(2, Way::Tinyproxy, 2.0, None),
+                bulk(2, Way::SquidProxy, 4.0, None),
+            ],
+            Vec::new(),
+        );
+        let ratio = report.lines[0].to_peer.unwrap();
+        assert_eq!((ratio.min, ratio.max, ratio.count), (2.0, 2.5, 2));
+        let ratio = report.lines[1].to_peer.unwrap();
+        assert_eq!((ratio.min, ratio.max), (0.5, 1.25));
     }
 
     #[test]

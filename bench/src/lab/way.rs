@@ -19,7 +19,7 @@ use crate::{
         result::Outcome,
         tls::{DOMAIN, Keys},
     },
-    proc::Watched,
+    proc::{Watched, family},
 };
 
 /// The programs that take part.
@@ -31,6 +31,10 @@ pub struct Programs {
     pub sluice: PathBuf,
     /// HAProxy.
     pub haproxy: PathBuf,
+    /// Tinyproxy.
+    pub tinyproxy: PathBuf,
+    /// Squid.
+    pub squid: PathBuf,
 }
 
 /// A network with its origin, and whatever stands in the middle.
@@ -58,12 +62,17 @@ enum Kind {
     Haproxy,
     Intercept,
     HaproxyIntercept,
+    Proxy,
+    Tinyproxy,
+    SquidProxy,
 }
 
 const STEERED: u16 = 443;
 const PASSED: u16 = 8443;
 /// Where the origin that speaks TLS listens.
 const TLS: u16 = 444;
+/// Where explicit proxies listen.
+const PROXY: u16 = 3128;
 /// Where sluice tells how it is.
 const ADMIN: &str = "127.0.0.1:9443";
 
@@ -87,6 +96,9 @@ impl Stand {
             Kind::Haproxy => 'h',
             Kind::Intercept => 'i',
             Kind::HaproxyIntercept => 'j',
+            Kind::Proxy => 'p',
+            Kind::Tinyproxy => 't',
+            Kind::SquidProxy => 'q',
         };
         let net = Net::new(letter, janitor)?;
         let mut sink = net.command(Place::Origin, &programs.lab);
@@ -100,11 +112,11 @@ impl Stand {
                 fs::create_dir_all(&folder)?;
                 Some(tls_origin(&net, programs, &folder)?)
             }
-            Kind::Sluice | Kind::Haproxy => None,
+            _ => None,
         };
         match kind {
             Kind::Nothing => {}
-            Kind::Sluice | Kind::Intercept => {
+            Kind::Sluice | Kind::Intercept | Kind::Proxy => {
                 let pins = PathBuf::from(format!("/sys/fs/bpf/{}", net.name(Place::Gateway)));
                 janitor.directory(&pins)?;
                 let state = janitor.path(&format!("{way}-state"));
@@ -115,9 +127,14 @@ impl Stand {
                     text.push_str(&intercepting(root, &ca));
                     *root = ca;
                 }
+                if kind == Kind::Proxy {
+                    text.push_str(&proxying());
+                }
                 fs::write(&config, text)?;
             }
             Kind::Haproxy => fs::write(&config, haproxy_config())?,
+            Kind::Tinyproxy => fs::write(&config, tinyproxy_config())?,
+            Kind::SquidProxy => fs::write(&config, squid_config())?,
             Kind::HaproxyIntercept => {
                 let (_, root) = tls.as_ref().context("no origin")?;
                 fs::write(&config, haproxy_intercepting(root)?)?;
@@ -149,7 +166,7 @@ impl Stand {
         }
         let mut command = match self.kind {
             Kind::Nothing => return Ok(()),
-            Kind::Sluice | Kind::Intercept => {
+            Kind::Sluice | Kind::Intercept | Kind::Proxy => {
                 let mut command = self.net.command(Place::Gateway, &self.programs.sluice);
                 command.arg("run").arg("--config").arg(&self.config);
                 command
@@ -157,6 +174,19 @@ impl Stand {
             Kind::Haproxy | Kind::HaproxyIntercept => {
                 let mut command = self.net.command(Place::Gateway, &self.programs.haproxy);
                 command.args(["-db", "-f"]).arg(&self.config);
+                command
+            }
+            Kind::Tinyproxy => {
+                let mut command = self.net.command(Place::Gateway, &self.programs.tinyproxy);
+                command.args(["-d", "-c"]).arg(&self.config);
+                command
+            }
+            Kind::SquidProxy => {
+                let mut command = self.net.command(Place::Gateway, &self.programs.squid);
+                // Its processes find each other by a name, which no other Squid here may have.
+                let name = self.net.name(Place::Gateway);
+                command.args(["--foreground", "-n", &name, "-f"]);
+                command.arg(&self.config);
                 command
             }
         };
@@ -173,6 +203,9 @@ impl Stand {
             Kind::Haproxy => (Way::Haproxy, Case::Setup),
             Kind::Intercept => (Way::Intercept, Case::TlsSetup),
             Kind::HaproxyIntercept => (Way::HaproxyIntercept, Case::TlsSetup),
+            Kind::Proxy => (Way::Proxy, Case::Setup),
+            Kind::Tinyproxy => (Way::Tinyproxy, Case::Setup),
+            Kind::SquidProxy => (Way::SquidProxy, Case::Setup),
         };
         loop {
             let mut probe = self.load(way, case, 0.02);
@@ -193,12 +226,16 @@ impl Stand {
     /// Fails until sluice says that it serves: before its programs are attached, flows come through
     /// unsteered, and those that go on then are nobody's.
     fn ready(&self) -> Result<()> {
-        if !matches!(self.kind, Kind::Sluice | Kind::Intercept) {
+        if !self.is_sluice() {
             return Ok(());
         }
         let mut ask = self.net.command(Place::Gateway, "curl");
         ask.args(["-fsS", "-o", "/dev/null"]);
         output(ask.arg(format!("http://{ADMIN}/readyz"))).map(drop)
+    }
+
+    const fn is_sluice(&self) -> bool {
+        matches!(self.kind, Kind::Sluice | Kind::Intercept | Kind::Proxy)
     }
 
     /// Runs one case.
@@ -228,6 +265,9 @@ impl Stand {
         };
         let mut load = self.net.command(Place::Client, &self.programs.lab);
         load.arg("load").args(case.arguments(&to, seconds));
+        if way.is_tunnel() {
+            load.args(["--via", &format!("{GATEWAY}:{PROXY}")]);
+        }
         self.runs = self.runs.wrapping_add(1);
         load.args(["--from", &format!("{SOURCES}.{}.1", self.runs)]);
         if let Some((_, root)) = self.tls.as_ref().filter(|_| case.is_tls()) {
@@ -251,7 +291,8 @@ impl Stand {
             name: "tls-sink".to_owned(),
             pid: sink.pid(),
         }));
-        all.extend(self.gateway().map(|pid| Watched {
+        let gateways = self.gateway().map(family).unwrap_or_default();
+        all.extend(gateways.into_iter().map(|pid| Watched {
             name: "gateway".to_owned(),
             pid,
         }));
@@ -262,7 +303,7 @@ impl Stand {
 impl Drop for Stand {
     fn drop(&mut self) {
         drop(self.middle.take());
-        if matches!(self.kind, Kind::Sluice | Kind::Intercept) {
+        if self.is_sluice() {
             let mut unload = self.net.command(Place::Gateway, &self.programs.sluice);
             unload.arg("unload").arg("--config").arg(&self.config);
             if let Err(error) = output(&mut unload) {
@@ -287,12 +328,17 @@ const fn kind(way: Way) -> Kind {
         Way::Haproxy => Kind::Haproxy,
         Way::Intercept => Kind::Intercept,
         Way::HaproxyIntercept => Kind::HaproxyIntercept,
+        Way::Proxy => Kind::Proxy,
+        Way::Tinyproxy => Kind::Tinyproxy,
+        Way::SquidProxy => Kind::SquidProxy,
     }
 }
 
 fn address(way: Way) -> String {
     match way {
-        Way::Direct | Way::Sluice => format!("{ORIGIN}:{STEERED}"),
+        Way::Direct | Way::Sluice | Way::Proxy | Way::Tinyproxy | Way::SquidProxy => {
+            format!("{ORIGIN}:{STEERED}")
+        }
         Way::Passed => format!("{ORIGIN}:{PASSED}"),
         Way::Haproxy => format!("{GATEWAY}:{PASSED}"),
         Way::Intercept => format!("{ORIGIN}:{TLS}"),
@@ -372,6 +418,53 @@ mint_burst = 1000000
 "#,
         ca = ca.display(),
         key = key.display(),
+    )
+}
+
+/// An explicit proxy that lets tunnels lead to the origin, which is a private address.
+fn proxying() -> String {
+    format!(
+        r#"
+[guard]
+allow = ["{ORIGIN}"]
+
+[[proxy]]
+name = "proxy"
+listen = ["{GATEWAY}:{PROXY}"]
+connect_addresses = "allow"
+"#
+    )
+}
+
+/// No access log; all else is as it comes.
+fn tinyproxy_config() -> String {
+    format!(
+        "Listen {GATEWAY}
+Port {PROXY}
+Timeout 3600
+MaxClients 4000
+LogLevel Critical
+ConnectPort {STEERED}
+"
+    )
+}
+
+/// A worker a core, no cache and no access log; all else is as it comes.
+fn squid_config() -> String {
+    format!(
+        "http_port {GATEWAY}:{PROXY}
+workers {workers}
+http_access allow all
+cache deny all
+cache_mem 0
+access_log none
+cache_log /dev/null
+pid_filename none
+coredump_dir none
+shutdown_lifetime 1 seconds
+max_filedescriptors 65536
+",
+        workers = crate::proc::cores(),
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    net::{Shutdown, SocketAddr},
+    net::Shutdown,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +17,8 @@ use socket2::Socket;
 
 use super::{
     result::Bulk,
-    socket::{self, Source},
+    route::Route,
+    socket::Source,
     wire::{self, CHUNK, Wish},
 };
 use crate::proc::{Moment, Watched};
@@ -25,8 +26,8 @@ use crate::proc::{Moment, Watched};
 /// What to run.
 #[derive(Debug)]
 pub struct Plan {
-    /// The sink, or the gateway before it.
-    pub to: SocketAddr,
+    /// Where the flows lead.
+    pub route: Route,
     /// Where the flows come from.
     pub source: Source,
     /// How many flows at once.
@@ -112,7 +113,7 @@ struct Flow {
 }
 
 fn begin(plan: &Plan) -> Result<Flow> {
-    let mut socket = socket::connect(plan.to, &plan.source)?;
+    let mut socket = plan.route.connect(&plan.source)?;
     socket.write_all(&wire::opening(plan.wish))?;
     let bytes = Arc::new(AtomicU64::new(0));
     let (mover, count) = (socket.try_clone()?, bytes.clone());

@@ -14,6 +14,7 @@ use super::{
     bulk::{self, Taking},
     idle,
     result::Outcome,
+    route::Route,
     short, sink,
     socket::Source,
     tls,
@@ -123,6 +124,9 @@ pub enum Verb {
 pub struct Common {
     /// Where the flows go.
     to: SocketAddr,
+    /// The explicit proxy that is asked for a tunnel there, by CONNECT.
+    #[arg(long)]
+    via: Option<SocketAddr>,
     /// Length of the measurement in seconds; for idle flows, how long to wait before looking.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
@@ -163,6 +167,13 @@ impl Common {
         })
     }
 
+    const fn route(&self) -> Route {
+        Route {
+            to: self.to,
+            via: self.via,
+        }
+    }
+
     fn watched(&self) -> Vec<Watched> {
         let mut all = vec![Watched {
             name: "client".to_owned(),
@@ -174,7 +185,7 @@ impl Common {
 
     fn short(&self, concurrent: usize, threads: usize) -> Result<short::Plan> {
         Ok(short::Plan {
-            to: self.to,
+            route: self.route(),
             source: Source::new(self.from).into(),
             concurrent,
             threads: if threads == 0 { cores() } else { threads },
@@ -224,7 +235,7 @@ impl Verb {
                 read,
             } => {
                 let plan = bulk::Plan {
-                    to: common.to,
+                    route: common.route(),
                     source: Source::new(common.from),
                     flows,
                     wish: if upload { Wish::Upload } else { Wish::Download },
@@ -248,7 +259,7 @@ impl Verb {
             Self::Idle { common, flows } => {
                 let settle = Duration::try_from_secs_f64(common.seconds)?;
                 Outcome::Idle(idle::run(
-                    common.to,
+                    &common.route(),
                     &Source::new(common.from),
                     flows,
                     settle,

@@ -2,7 +2,6 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::SocketAddr,
     thread,
     time::Duration,
 };
@@ -11,7 +10,8 @@ use anyhow::{Context, Result};
 
 use super::{
     result::Idle,
-    socket::{self, Source},
+    route::Route,
+    socket::Source,
     wire::{self, Wish},
 };
 use crate::proc::{Watched, held};
@@ -22,14 +22,14 @@ use crate::proc::{Watched, held};
 ///
 /// A flow could not be set up, or a watched process ended.
 pub fn run(
-    to: SocketAddr,
+    route: &Route,
     source: &Source,
     flows: usize,
     settle: Duration,
     watched: &[Watched],
 ) -> Result<Idle> {
     // The first flow makes a gateway allocate what it allocates once.
-    drop(hold(to, source)?);
+    drop(hold(route, source)?);
     thread::sleep(settle);
     let before = watched
         .iter()
@@ -37,7 +37,7 @@ pub fn run(
         .collect::<Result<Vec<_>>>()?;
     let mut sockets = Vec::with_capacity(flows);
     for _ in 0..flows {
-        sockets.push(hold(to, source)?);
+        sockets.push(hold(route, source)?);
     }
     thread::sleep(settle);
     let mut found = Vec::new();
@@ -50,8 +50,10 @@ pub fn run(
     })
 }
 
-fn hold(to: SocketAddr, source: &Source) -> Result<socket2::Socket> {
-    let mut socket = socket::connect(to, source).context("an idle flow did not begin")?;
+fn hold(route: &Route, source: &Source) -> Result<socket2::Socket> {
+    let mut socket = route
+        .connect(source)
+        .context("an idle flow did not begin")?;
     socket.write_all(&wire::opening(Wish::Hold))?;
     let mut byte = [0];
     socket

@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod command;
 pub mod idle;
 pub mod result;
+pub mod route;
 pub mod short;
 pub mod sink;
 pub mod socket;

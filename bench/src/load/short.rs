@@ -1,9 +1,8 @@
-//! Short flows: connect, say hello, take the answer, close.
+//! Short flows: connect, through a tunnel where the plan says so, say hello, take the answer, close.
 
 use std::{
     collections::HashMap,
     io::{self, ErrorKind, Read as _, Write as _},
-    net::SocketAddr,
     os::fd::AsRawFd as _,
     sync::{
         Arc,
@@ -26,6 +25,7 @@ use socket2::Socket;
 
 use super::{
     result::{Setup, Short},
+    route::{self, Answer, Route},
     socket::{self, Source},
     wire::{self, ANSWER, Wish},
 };
@@ -37,8 +37,8 @@ use crate::{
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The sink, or the gateway before it.
-    pub to: SocketAddr,
+    /// Where the flows lead.
+    pub route: Route,
     /// Where the flows come from.
     pub source: Arc<Source>,
     /// Flows at once, over all threads.
@@ -137,7 +137,7 @@ pub fn setup(plan: &Plan, watched: &[Watched]) -> Result<Setup> {
 }
 
 fn once(plan: &Plan, opening: &[u8]) -> Result<()> {
-    let mut socket = socket::connect(plan.to, &plan.source).context("connecting")?;
+    let mut socket = plan.route.connect(&plan.source)?;
     socket.write_all(opening).context("saying hello")?;
     let mut answer = [0; ANSWER];
     socket.read_exact(&mut answer).context("the answer")?;
@@ -146,8 +146,18 @@ fn once(plan: &Plan, opening: &[u8]) -> Result<()> {
 
 struct Flow {
     socket: Socket,
-    said: bool,
+    stage: Stage,
     heard: usize,
+}
+
+/// What a flow waits for.
+enum Stage {
+    /// The connection.
+    Dialled,
+    /// The proxy's answer, of which this came.
+    Asked(Vec<u8>),
+    /// The sink's answer.
+    Said,
 }
 
 /// How a flow stands after it was looked at.
@@ -158,10 +168,12 @@ enum Step {
 }
 
 struct Client {
-    to: SocketAddr,
+    route: Route,
     source: Arc<Source>,
     count: Arc<Count>,
     epoll: OwnedFd,
+    /// What a proxy is asked first.
+    request: Option<Vec<u8>>,
     opening: Vec<u8>,
     flows: HashMap<u64, Flow>,
 }
@@ -169,10 +181,11 @@ struct Client {
 impl Client {
     fn new(plan: &Plan, count: Arc<Count>) -> Result<Self> {
         Ok(Self {
-            to: plan.to,
+            route: plan.route,
             source: plan.source.clone(),
             count,
             epoll: epoll::create(CreateFlags::CLOEXEC).context("an epoll set")?,
+            request: plan.route.request(),
             opening: wire::opening(Wish::Answer),
             flows: HashMap::new(),
         })
@@ -202,8 +215,8 @@ impl Client {
     }
 
     fn begin(&mut self) -> Result<()> {
-        let socket =
-            socket::begin_connect(self.to, &self.source).context("a short flow did not begin")?;
+        let socket = socket::begin_connect(self.route.first(), &self.source)
+            .context("a short flow did not begin")?;
         let key = u64::from(socket.as_raw_fd().unsigned_abs());
         epoll::add(
             &self.epoll,
@@ -213,7 +226,7 @@ impl Client {
         )?;
         let flow = Flow {
             socket,
-            said: false,
+            stage: Stage::Dialled,
             heard: 0,
         };
         self.flows.insert(key, flow);
@@ -224,7 +237,7 @@ impl Client {
         let Some(flow) = self.flows.get_mut(&key) else {
             return Ok(());
         };
-        let counter = match step(flow, &self.opening) {
+        let counter = match step(flow, self.request.as_deref(), &self.opening) {
             Ok(Step::Goes) => return Ok(()),
             Ok(Step::Whole) => &self.count.whole,
             Ok(Step::Failed) | Err(_) => &self.count.failed,
@@ -235,23 +248,49 @@ impl Client {
     }
 }
 
-fn step(flow: &mut Flow, opening: &[u8]) -> io::Result<Step> {
-    if !flow.said {
-        match flow.socket.write(opening) {
-            Ok(length) if length == opening.len() => flow.said = true,
-            Ok(_) => return Ok(Step::Failed),
+fn step(flow: &mut Flow, request: Option<&[u8]>, opening: &[u8]) -> io::Result<Step> {
+    let mut buffer = [0; ANSWER + 1];
+    loop {
+        let said = match (&mut flow.stage, request) {
+            (Stage::Dialled, Some(request)) => flow.socket.write(request).map(|length| {
+                flow.stage = Stage::Asked(Vec::new());
+                length == request.len()
+            }),
+            (Stage::Dialled, None) => flow.say(opening),
+            (Stage::Asked(head), _) => match flow.socket.read(&mut buffer) {
+                Ok(length) => {
+                    head.extend_from_slice(buffer.get(..length).unwrap_or_default());
+                    match route::answer(head) {
+                        Answer::Partly => Ok(length > 0),
+                        Answer::Open => flow.say(opening),
+                        Answer::Refused => Ok(false),
+                    }
+                }
+                Err(error) => Err(error),
+            },
+            (Stage::Said, _) => match flow.socket.read(&mut buffer) {
+                Ok(0) if flow.heard == ANSWER => return Ok(Step::Whole),
+                Ok(length) => {
+                    flow.heard += length;
+                    Ok(length > 0)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match said {
+            Ok(true) => {}
+            Ok(false) => return Ok(Step::Failed),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Goes),
             Err(error) => return Err(error),
         }
     }
-    let mut buffer = [0; ANSWER + 1];
-    loop {
-        match flow.socket.read(&mut buffer) {
-            Ok(0) if flow.heard == ANSWER => return Ok(Step::Whole),
-            Ok(0) => return Ok(Step::Failed),
-            Ok(length) => flow.heard += length,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Goes),
-            Err(error) => return Err(error),
-        }
+}
+
+impl Flow {
+    /// Says hello to the sink; whether all of it was taken.
+    fn say(&mut self, opening: &[u8]) -> io::Result<bool> {
+        let length = self.socket.write(opening)?;
+        self.stage = Stage::Said;
+        Ok(length == opening.len())
     }
 }

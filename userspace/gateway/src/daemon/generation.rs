@@ -10,7 +10,7 @@ use sluice_policy::{Policy, RuleSet};
 use sluice_splice::Options;
 
 use super::metrics::rules::RuleHits;
-use crate::config::{Config, SniTruth};
+use crate::config::{Config, Proxy, SniTruth};
 use crate::identity::{addresses::Settings, authenticate::Authenticator, providers::Providers};
 use crate::intercept::Means;
 use crate::names::Names;
@@ -181,24 +181,24 @@ fn doors(config: &Config) -> anyhow::Result<HashMap<Box<str>, Arc<Door>>> {
         .collect()
 }
 
-/// Who tells the clients of each listener that asks for credentials.
+/// Who tells the clients of each listener.
 fn askers(
     config: &Config,
     providers: &Providers,
 ) -> anyhow::Result<HashMap<Box<str>, Arc<dyn Asker>>> {
-    let asking = config
-        .proxies
-        .iter()
-        .filter(|proxy| proxy.providers().next().is_some());
-    asking
-        .map(|proxy| {
-            let names: Vec<&str> = proxy.providers().collect();
-            let asker = providers
-                .authenticator(&names)
-                .with_context(|| format!("[[proxy]] \"{}\"", proxy.name))?;
-            Ok((proxy.name.clone(), Arc::new(asker) as Arc<dyn Asker>))
-        })
-        .collect()
+    // One for all listeners that ask nobody: what it remembers of attempts takes its room at once.
+    let nobody: Arc<dyn Asker> = Arc::new(Authenticator::default());
+    let asker = |proxy: &Proxy| {
+        let names: Vec<&str> = proxy.providers().collect();
+        if names.is_empty() {
+            return Ok((proxy.name.clone(), Arc::clone(&nobody)));
+        }
+        let asker = providers
+            .authenticator(&names)
+            .with_context(|| format!("[[proxy]] \"{}\"", proxy.name))?;
+        Ok((proxy.name.clone(), Arc::new(asker) as Arc<dyn Asker>))
+    };
+    config.proxies.iter().map(asker).collect()
 }
 
 /// Where the current generation is.
@@ -243,5 +243,22 @@ impl Current {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_by_one_for_all_requests_and_listeners() {
+        let text = "[gateway]\nlan = [\"lan0\"]\n\
+                    [[proxy]]\nname = \"a\"\nlisten = [\"127.0.0.1:3128\"]\n\
+                    [[proxy]]\nname = \"b\"\nlisten = [\"127.0.0.1:3129\"]\n";
+        let generation = Generation::new(1, &Config::parse(text, "test").unwrap()).unwrap();
+        let [a, again, b] = ["a", "a", "b"].map(|name| generation.asker(name));
+        assert!(Arc::ptr_eq(&a, &again));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert!(a.challenges().is_empty());
     }
 }

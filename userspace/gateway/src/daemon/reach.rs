@@ -220,12 +220,17 @@ async fn race(
     options: &DialOptions,
     delay: Duration,
 ) -> Result<(TcpStream, SocketAddr), Reason> {
-    let mut waiting = candidates.iter();
+    let mut waiting = candidates.iter().peekable();
     let mut attempts: Vec<(SocketAddr, Attempt)> = Vec::new();
     let mut failed: Option<Reason> = None;
-    let mut next = tokio::time::Instant::now();
-    let mut is_more = true;
     loop {
+        // By no timer: one that is due still takes the millisecond that tokio counts in.
+        if let Some(candidate) = waiting.next() {
+            let options = *options;
+            let attempt = Box::pin(async move { dial(candidate, &options).await });
+            attempts.push((candidate, attempt));
+        }
+        let next = tokio::time::Instant::now() + delay;
         tokio::select! {
             biased;
             (candidate, result) = first_of(&mut attempts), if !attempts.is_empty() => match result {
@@ -233,18 +238,9 @@ async fn race(
                 Err(error) => {
                     tracing::debug!(error = &error as &dyn std::error::Error, %candidate, "not reached");
                     failed = closest(failed, dial_reason(&error));
-                    next = tokio::time::Instant::now();
                 }
             },
-            () = sleep_until(next), if is_more => match waiting.next() {
-                Some(candidate) => {
-                    let options = *options;
-                    let attempt = Box::pin(async move { dial(candidate, &options).await });
-                    attempts.push((candidate, attempt));
-                    next = tokio::time::Instant::now() + delay;
-                }
-                None => is_more = false,
-            },
+            () = sleep_until(next), if waiting.peek().is_some() => {}
             else => return Err(failed.unwrap_or(Reason::OriginUnreachable)),
         }
     }

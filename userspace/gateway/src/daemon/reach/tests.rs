@@ -288,6 +288,25 @@ fn the_first_that_answers_is_taken() {
 }
 
 #[test]
+fn the_first_is_dialled_before_anything_is_waited_for() {
+    let worker = worker();
+    run(async {
+        let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        origin.set_nonblocking(true).unwrap();
+        let candidates = Candidates(vec![origin.local_addr().unwrap()]);
+        let generation = generation(None, "");
+        let mut dialled = Box::pin(dial_first(&worker, &generation, &candidates, false));
+        // Once, and no timer can have run out.
+        poll_fn(|context| {
+            drop(dialled.as_mut().poll(context));
+            Poll::Ready(())
+        })
+        .await;
+        origin.accept().expect("loopback connects within the call");
+    });
+}
+
+#[test]
 fn the_time_to_connect_holds_for_all_together() {
     let worker = worker();
     let deaf = Deaf::new();
