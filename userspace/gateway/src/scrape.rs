@@ -256,8 +256,11 @@ fn sample(line: &str) -> Result<Sample, &'static str> {
     })
 }
 
+/// Names and values.
+type Labels = Vec<(String, String)>;
+
 /// The labels behind an opening brace, and what is behind the closing one.
-fn labels(mut rest: &str) -> Result<(Vec<(String, String)>, &str), &'static str> {
+fn labels(mut rest: &str) -> Result<(Labels, &str), &'static str> {
     let mut labels = Vec::new();
     loop {
         rest = rest.trim_start_matches([',', ' ']);

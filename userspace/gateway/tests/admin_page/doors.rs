@@ -19,7 +19,7 @@ fn behind(folder: &Path, admin: &str) -> Daemon {
     let text =
         format!("[gateway]\nlan = [\"lan0\"]\n[admin]\nlisten = [\"0.0.0.0:9443\"]\n{admin}\n");
     fs::write(&file, text).unwrap();
-    Daemon::behind(Config::load(&file).unwrap(), "0.0.0.0:0")
+    Daemon::behind(&Config::load(&file).unwrap(), "0.0.0.0:0")
 }
 
 fn private(path: &Path, text: &str) {

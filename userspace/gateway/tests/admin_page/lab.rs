@@ -79,15 +79,15 @@ pub(crate) fn parsed(text: &str) -> Config {
 impl Daemon {
     /// Serves at a loopback address.
     pub(crate) fn start(text: &str) -> Self {
-        Self::behind(parsed(&format!("{POLICY}{text}")), "127.0.0.1:0")
+        Self::behind(&parsed(&format!("{POLICY}{text}")), "127.0.0.1:0")
     }
 
     /// Serves at an address, behind the gate that the configuration asks for.
-    pub(crate) fn behind(config: Config, address: &str) -> Self {
+    pub(crate) fn behind(config: &Config, address: &str) -> Self {
         let access = AccessLog::with(&config.log, Vec::new());
         access.keep_recent(config.admin.recent);
         let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, &config).unwrap()),
+            current: Current::new(Generation::new(1, config).unwrap()),
             limits: Arc::new(Limits::default()),
             guard: Guard::allowing_loopback(1),
             memory: Memory::new().unwrap(),

@@ -1,7 +1,6 @@
 //! The admin page and its JSON, over real sockets.
 #![expect(
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a helper that cannot go on ends its test, with a backtrace"

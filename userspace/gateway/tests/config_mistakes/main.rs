@@ -278,8 +278,8 @@ fn what_a_later_version_brings_is_refused() {
         "5:1: `expires` in [[rule]] is not yet supported in this version: take it out",
     );
     assert_mistake(
-        "[admin]\ntoken = \"secret\"\n",
-        "4:1: `token` in [admin] is not yet supported in this version: take it out",
+        "[log]\nlevel = \"debug\"\n",
+        "4:1: `level` in [log] is not yet supported in this version: take it out",
     );
 }
 

@@ -272,7 +272,8 @@ fn tickets_need_a_keytab_a_service_and_a_realm() {
          \"EXAMPLE.COM\"",
     ] {
         let mistake = format!("3:1: {key}");
-        assert!(found.contains(&mistake), "{mistake}: {found:?}");
+        let is_told = found.iter().any(|one| one.ends_with(&mistake));
+        assert!(is_told, "{mistake}: {found:?}");
     }
     let whole = format!(
         "{kind}keytab = \"/etc/sluice/http.keytab\"\nservice = \"proxy.example\"\nrealm = \

@@ -76,11 +76,11 @@ fn what_a_proxy_is_told_is_checked() {
         ),
         (
             "identify = [\"a\"]",
-            "5:13: `identify` in [[proxy]]: \"a\": there is no [[identity.provider]] of that name",
+            "5:13: `identify` in [[proxy]]: there is no [[identity.provider]] of that name",
         ),
         (
             "identify = [\"certificate\", \"address\"]",
-            "5:13: `identify` in [[proxy]]: \"certificate\": clients are asked for none: name who \
+            "5:13: `identify` in [[proxy]]: clients are asked for none: name who \
              issues them as `client_ca` in `tls`",
         ),
         (

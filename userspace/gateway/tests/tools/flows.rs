@@ -10,7 +10,7 @@ use super::lab::{Said, command, sluice};
 use super::schema::assert_follows;
 
 /// The record of a flow, with some fields as they are named.
-fn flow(changes: Value) -> String {
+fn flow(changes: &Value) -> String {
     let mut record = json!({
         "v": 1, "kind": "flow", "time": "2026-01-31T08:00:00.000Z", "client": "10.20.4.7:50000",
         "destination": "192.0.2.1:443", "user": null, "verdict": "splice", "rule": null,
@@ -39,9 +39,9 @@ fn request() -> String {
 /// Four records: two flows of different clients, one that is blocked, and a request.
 fn log() -> String {
     [
-        flow(json!({})),
-        flow(json!({"client": "10.20.5.1:1", "user": "alice", "time": "2026-01-31T08:00:01.000Z"})),
-        flow(json!({
+        flow(&json!({})),
+        flow(&json!({"client": "10.20.5.1:1", "user": "alice", "time": "2026-01-31T08:00:01.000Z"})),
+        flow(&json!({
             "client": "[2001:db8::7]:1", "verdict": "block", "reason": "rule", "rule": "no shopping",
             "sni": "shop.example", "time": "2026-01-31T08:00:02.000Z",
         })),
@@ -160,7 +160,7 @@ fn mistakes_are_named() {
     );
     // Half a line that a crash left is no reason to end.
     let said = through(
-        &format!("{}{{\"v\":1,\"ki\n{}", flow(json!({})), request()),
+        &format!("{}{{\"v\":1,\"ki\n{}", flow(&json!({})), request()),
         &[],
     );
     assert_eq!((said.code, said.out.lines().count()), (Some(0), 2));
@@ -224,7 +224,7 @@ fn a_file_is_followed_through_rotation_and_a_reader_that_leaves_ends_it() {
     let path = folder.path().join("access.jsonl");
     let mut all = String::new();
     for number in 1..=12 {
-        all.push_str(&flow(json!({"user": format!("u{number}")})));
+        all.push_str(&flow(&json!({"user": format!("u{number}")})));
     }
     fs::write(&path, &all).unwrap();
     let append = |name: &str, user: &str| {
@@ -234,7 +234,7 @@ fn a_file_is_followed_through_rotation_and_a_reader_that_leaves_ends_it() {
             .create(true)
             .open(path)
             .unwrap();
-        file.write_all(flow(json!({"user": user})).as_bytes())
+        file.write_all(flow(&json!({"user": user})).as_bytes())
             .unwrap();
     };
     let file = path.display().to_string();
@@ -266,7 +266,7 @@ fn a_file_that_is_not_there_yet_is_waited_for() {
     let mut stderr = BufReader::new(following.child.stderr.take().unwrap());
     stderr.read_line(&mut told).unwrap();
     assert!(told.ends_with("not there yet\n"), "{told}");
-    fs::write(&file, flow(json!({"user": "first"}))).unwrap();
+    fs::write(&file, flow(&json!({"user": "first"}))).unwrap();
     assert_eq!(following.user(), "first");
     assert_eq!(following.child.wait().unwrap().code(), Some(0));
 }

@@ -202,10 +202,10 @@ impl Follower {
         let Ok(opened) = Opened::open(&self.path) else {
             return Ok(());
         };
-        if let Some(before) = self.now.replace(opened) {
-            if let Some((mut older, _)) = self.before.replace((before, now)) {
-                older.lines.finish(lines);
-            }
+        if let Some(before) = self.now.replace(opened)
+            && let Some((mut older, _)) = self.before.replace((before, now))
+        {
+            older.lines.finish(lines);
         }
         Ok(())
     }

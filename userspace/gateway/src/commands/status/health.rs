@@ -158,7 +158,7 @@ fn authority(facts: &Facts, faults: &mut Vec<String>) {
         Some(Err(why)) => faults.push(format!("the certificate of the CA: {why}")),
         Some(Ok(ca)) => match ca.days_left(facts.now) {
             ..0 => {
-                faults.push("the CA is over: nothing can be decrypted, `sluice ca rotate`".into())
+                faults.push("the CA is over: nothing can be decrypted, `sluice ca rotate`".into());
             }
             days @ 0..CA_DAYS => {
                 faults.push(format!("the CA ends in {days} days: `sluice ca rotate`"));

@@ -1,5 +1,6 @@
 //! `/api/summary`: how the daemon fares, and what became of flows in the last minutes.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -236,9 +237,9 @@ impl Samples {
     }
 
     /// What happened between them and until now, and what flows of all that time came to.
-    fn told(&self, now: Sample) -> (Vec<Interval>, Vec<ReasonCount>) {
+    fn told(&self, now: &Sample) -> (Vec<Interval>, Vec<ReasonCount>) {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<&Sample> = samples.iter().chain([&now]).collect();
+        let all: Vec<&Sample> = samples.iter().chain([now]).collect();
         let intervals = all
             .windows(2)
             .filter_map(|pair| match pair {
@@ -260,7 +261,7 @@ impl Samples {
             })
             .filter(|count| count.flows > 0)
             .collect();
-        reasons.sort_by(|one, other| other.flows.cmp(&one.flows));
+        reasons.sort_by_key(|one| Reverse(one.flows));
         reasons.truncate(REASONS);
         (intervals, reasons)
     }
@@ -333,7 +334,7 @@ pub(super) fn summary(sources: &Sources, samples: &Samples, slow_pages: u64) -> 
     let shared = &sources.shared;
     let generation = shared.current.get();
     let uptime = shared.uptime();
-    let (intervals, reasons) = samples.told(Sample::now(sources));
+    let (intervals, reasons) = samples.told(&Sample::now(sources));
     let access = &shared.access;
     let [blocked_hosts, decrypted_hosts] = access.recent().hosts();
     let workers = sources.workers.iter().enumerate().map(|(number, worker)| {
@@ -354,7 +355,7 @@ pub(super) fn summary(sources: &Sources, samples: &Samples, slow_pages: u64) -> 
         .collect();
     let rule_count = rules.len();
     rules.retain(|rule| rule.flows + rule.requests > 0);
-    rules.sort_by_key(|rule| std::cmp::Reverse(rule.flows + rule.requests));
+    rules.sort_by_key(|rule| Reverse(rule.flows + rule.requests));
     rules.truncate(RULES);
     let [learned, told] = shared.addresses.count(Instant::now());
     let wall = SystemTime::now();
@@ -370,7 +371,7 @@ pub(super) fn summary(sources: &Sources, samples: &Samples, slow_pages: u64) -> 
         let state = serde_json::to_value(one.state).unwrap_or_default();
         Provider {
             name: one.name,
-            kind: one.kind.into(),
+            kind: one.kind,
             state: state.as_str().unwrap_or_default().to_ascii_lowercase(),
             why: one.why,
         }

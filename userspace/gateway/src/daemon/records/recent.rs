@@ -247,8 +247,8 @@ impl Ring {
 }
 
 impl Entry {
-    fn read(id: u64, json: Bytes) -> Self {
-        let found: Found<'_> = serde_json::from_slice(&json).unwrap_or_default();
+    fn read(id: u64, json: &Bytes) -> Self {
+        let found: Found<'_> = serde_json::from_slice(json).unwrap_or_default();
         let address = |text: &str| {
             let socket = text.parse::<SocketAddr>().map(|one| one.ip());
             socket.or_else(|_| text.parse()).ok()
@@ -321,7 +321,7 @@ impl Deliver for Keeper {
             let id = self.0.latest.load(Ordering::Relaxed) + 1;
             // Read before the lock is taken.
             let json = Bytes::copy_from_slice(entry.json());
-            let entry = Entry::read(id, json);
+            let entry = Entry::read(id, &json);
             let mut ring = self.0.ring();
             ring.bytes += entry.cost();
             ring.entries.push_back(entry);
@@ -342,7 +342,7 @@ mod tests {
         let kept = Kept::default();
         kept.limit.store(limit, Ordering::Relaxed);
         for (record, id) in records.iter().zip(1..) {
-            let entry = Entry::read(id, Bytes::copy_from_slice(record.as_bytes()));
+            let entry = Entry::read(id, &Bytes::copy_from_slice(record.as_bytes()));
             let mut ring = kept.ring();
             ring.bytes += entry.cost();
             ring.entries.push_back(entry);
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_no_record_is_kept_and_found_by_nothing() {
         for broken in ["", "[]", "{\"client\":7}", "null"] {
-            let entry = Entry::read(1, Bytes::copy_from_slice(broken.as_bytes()));
+            let entry = Entry::read(1, &Bytes::copy_from_slice(broken.as_bytes()));
             assert_eq!((&*entry.host, entry.client), ("", None), "{broken}");
         }
     }
