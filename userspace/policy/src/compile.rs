@@ -15,9 +15,9 @@ pub use flat::FlatRule;
 use crate::{
     domains::HashKey,
     facts::Facts,
+    guard::Guard,
     index::Index,
     lookup::Tables,
-    matcher::Guard,
     rule::{Action, Condition, RuleSet},
     running::{Disposition, Effect},
     stage::{Fact, Stage},

@@ -6,8 +6,9 @@
 //! others are False. Rules without such a condition always may.
 
 use crate::{
+    guard::Guard,
     lookup::HostOf,
-    matcher::{Guard, Test, View},
+    matcher::{Test, View},
     negotiation::{NotNegotiated, Tls},
     rule::TlsStates,
     stage::{Fact, FactSet, Stage},

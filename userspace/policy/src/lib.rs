@@ -16,6 +16,7 @@ pub mod decide;
 mod domains;
 pub mod explain;
 pub mod facts;
+mod guard;
 mod hang;
 pub mod host;
 mod index;

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{CompileError, FlatRule, tables::memberships};
 use crate::{
+    guard::{Guard, Literal},
     host::HostPattern,
     list::{DomainListBuilder, ListData},
     lookup::{HostOf, TextOf},
-    matcher::{Check, Guard, Literal, Test},
+    matcher::{Check, Test},
     net::Net,
     rule::{AddressItem, Condition, GroupId, HostItem, ListId, RuleSet, UrlItem},
     stage::{Fact, FactSet, Stage},
