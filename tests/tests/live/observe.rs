@@ -254,7 +254,9 @@ fn status_tells_machines_everything() {
     }
     drop(daemon);
     let output = lab.sluice(&["status", "--bpffs", lab.bpffs().to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    // Until its last sign of life is old it may be there, and not answer.
+    let code = output.status.code();
+    assert!(matches!(code, Some(1 | 2)), "{}", said(&output));
     assert!(
         said(&output).contains("lan0: attached"),
         "{}",
