@@ -105,10 +105,15 @@ fn a_flow_is_explained_as_its_facts_are() {
         let given = told(&[&explain[..], facts].concat(), 0);
         let told_of = told(&seen, 0);
         let (line, explained) = told_of.split_once("\n\n").unwrap();
+        // Before it stands who is believed to have the address.
+        let (who, given) = given.split_once("\n\n").unwrap();
+        assert!(who.starts_with("address   10.77.0.20\n"), "{who}");
         assert_eq!(explained, given, "{number}");
         assert!(line.contains("tcp"), "{line}");
         let json = object(&told(&[&seen[..], &["--json"]].concat(), 0));
-        let given = object(&told(&[&explain[..], facts, &["--json"]].concat(), 0));
+        let mut given = object(&told(&[&explain[..], facts, &["--json"]].concat(), 0));
+        let who = given.as_object_mut().unwrap().remove("who");
+        assert_eq!(who.unwrap()["address"], "10.77.0.20");
         assert_eq!(json["answer"], given, "{number}");
         assert_eq!(json["flow"]["number"].to_string(), number);
         assert_eq!(json["flow"]["kernel"], "steer");
