@@ -82,11 +82,11 @@ pub(crate) fn guard(more: &[String]) -> Result<()> {
     setup::run(&[setup::For::Guard])?;
     // Optimised, the gateway would be built for nothing else but to be counted.
     let kinds: [&[&str]; 2] = [
-        &["--bench", "icount", "--bench", "mint"],
-        &["--profile", "dev", "--bench", "intercept"],
+        &["sluice-guard", "--bench", "icount", "--bench", "mint"],
+        &["sluice-interception-guard", "--profile", "dev"],
     ];
     for kind in kinds {
-        let mut bench = repo::cargo(&["bench", "--package", "sluice-guard"]);
+        let mut bench = repo::cargo(&["bench", "--package"]);
         repo::run(bench.args(kind).arg("--").args(more))?;
     }
     Ok(())

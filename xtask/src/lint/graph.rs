@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("sluice-gateway", SHIPPED),
     ("sluice-guard", &["sluice-peek", "sluice-policy"]),
+    ("sluice-interception-guard", &[]),
     (
         "sluice-bench",
         &[
@@ -48,7 +49,11 @@ const SHIPPED: &[&str] = &[
 
 /// What is for developers, and the members that alone may use it, not even the tests of others.
 const ONLY_FOR: &[(&str, &[&str])] = &[
-    ("sluice-guard", &["sluice-bench"]),
+    (
+        "sluice-guard",
+        &["sluice-bench", "sluice-interception-guard"],
+    ),
+    ("sluice-interception-guard", &[]),
     ("sluice-bench", &[]),
     ("sluice-tests", &[]),
     ("xtask", &[]),
