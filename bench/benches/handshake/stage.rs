@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     task::Poll,
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -30,18 +30,15 @@ use sluice_gateway::{
     config::Config,
     daemon::{
         flow::{Arrived, serve},
-        generation::{Current, Generation},
+        generation::Generation,
         guard::Guard,
-        limits::Limits,
         metrics::WorkerMetrics,
         record::AccessLog,
         worker::{Shared, Worker},
     },
-    intercept::Memory,
     origin::provider,
 };
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::{
     io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -393,18 +390,16 @@ impl Gateway {
         let pki = Pki::new();
         let (config, ca) = configured(folder.path(), &pki, minting);
         let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, &config).expect("a generation")),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::allowing_loopback(1),
-            memory: Memory::new().expect("random bytes"),
-            addresses: Default::default(),
-            access: AccessLog::new(vec![Box::new(io::sink())]),
-            mark: 0,
             capacity: 1000,
-            began: Instant::now(),
             ready: AtomicBool::new(true),
+            ..Shared::new(
+                Generation::new(1, &config).expect("a generation"),
+                Guard::allowing_loopback(1),
+                AccessLog::new(vec![Box::new(io::sink())]),
+            )
+            .expect("random bytes")
         });
-        let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+        let metrics = Arc::new(WorkerMetrics::default());
         let (own, address) = listener();
         let (listeners, origins) = Speech::ALL.map(|_| listener()).into_iter().unzip();
         let ends = Ends {

@@ -14,12 +14,10 @@ use sluice_gateway::ask;
 use sluice_gateway::config::{AdminListener, Config};
 use sluice_gateway::daemon::admin;
 use sluice_gateway::daemon::export::{Exporter, Format, Sources};
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::Shared;
-use sluice_gateway::intercept::Memory;
 use sluice_gateway::origin::Client;
 use tokio::sync::oneshot;
 
@@ -44,16 +42,14 @@ impl Daemon {
         std::fs::write(folder.path().join("sluice.toml"), &config).unwrap();
         let config = Config::parse(&config, "test").unwrap();
         let shared = Shared {
-            current: Current::new(Generation::new(1, &config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::new(1),
-            memory: Memory::new().unwrap(),
-            addresses: Default::default(),
-            access: AccessLog::new(Vec::new()),
-            mark: 0,
             capacity: 1,
-            began: Instant::now(),
             ready: AtomicBool::new(true),
+            ..Shared::new(
+                Generation::new(1, &config).unwrap(),
+                Guard::new(1),
+                AccessLog::new(Vec::new()),
+            )
+            .unwrap()
         };
         let place: SocketAddr = "192.0.2.1:443".parse().unwrap();
         let address = |last| Client::Address([10, 0, 0, last].into());

@@ -13,20 +13,17 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use sluice_gateway::config::Config;
 use sluice_gateway::daemon::flow::{Arrived, serve};
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::reload::load;
 use sluice_gateway::daemon::worker::{Shared, Worker};
-use sluice_gateway::intercept::Memory;
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::sync::oneshot;
 
 const NAMES: usize = 1_000_000;
@@ -83,16 +80,14 @@ impl Gateway {
     fn start(config: &Config, origin: SocketAddr) -> Self {
         let kept = Kept::default();
         let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::allowing_loopback(1),
-            memory: Memory::new().unwrap(),
-            addresses: Default::default(),
-            access: AccessLog::new(vec![Box::new(kept.clone())]),
-            mark: 0,
             capacity: 100,
-            began: Instant::now(),
             ready: AtomicBool::new(true),
+            ..Shared::new(
+                Generation::new(1, config).unwrap(),
+                Guard::allowing_loopback(1),
+                AccessLog::new(vec![Box::new(kept.clone())]),
+            )
+            .unwrap()
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -104,7 +99,7 @@ impl Gateway {
                 .enable_all()
                 .build_local(tokio::runtime::LocalOptions::default())
                 .unwrap();
-            let metrics = WorkerMetrics::new(PipePool::new(PoolOptions::default()));
+            let metrics = WorkerMetrics::default();
             let worker = Rc::new(Worker::new(theirs, Arc::new(metrics)));
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -12,14 +12,12 @@ use sluice_abi::Reason;
 use sluice_gateway::config::{AdminListener, Config};
 use sluice_gateway::daemon::admin;
 use sluice_gateway::daemon::export::{Reloads, Sources};
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::{Phase, Shared, Worker};
-use sluice_gateway::intercept::Memory;
-use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
+use sluice_splice::{ListenOptions, bind};
 use tokio::sync::{oneshot, watch};
 
 struct Running {
@@ -43,18 +41,16 @@ impl Running {
         let listener = bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, &config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::allowing_loopback(if guarded { address.port() } else { 1 }),
-            memory: Memory::new().unwrap(),
-            addresses: Default::default(),
-            access: AccessLog::new(Vec::new()),
-            mark: 0,
             capacity,
-            began: Instant::now(),
             ready: AtomicBool::new(true),
+            ..Shared::new(
+                Generation::new(1, &config).unwrap(),
+                Guard::allowing_loopback(if guarded { address.port() } else { 1 }),
+                AccessLog::new(Vec::new()),
+            )
+            .unwrap()
         });
-        let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+        let metrics = Arc::new(WorkerMetrics::default());
         let (phase, phases) = watch::channel(Phase::Serving);
         let (worker_shared, worker_metrics) = (Arc::clone(&shared), Arc::clone(&metrics));
         let thread = std::thread::spawn(move || {

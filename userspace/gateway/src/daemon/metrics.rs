@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sluice_abi::Reason;
 use sluice_policy::NotNegotiated;
-use sluice_splice::PipePool;
+use sluice_splice::{PipePool, PoolOptions};
 
 use counts::ByReason;
 use latency::{ByStage, Latency};
@@ -211,10 +211,9 @@ pub struct WorkerMetrics {
     pub closed: AtomicBool,
 }
 
-impl WorkerMetrics {
-    /// Counters of a worker that has done nothing.
-    #[must_use]
-    pub fn new(pool: PipePool) -> Self {
+impl Default for WorkerMetrics {
+    /// Counters of a worker that has done nothing, and has no pipes yet.
+    fn default() -> Self {
         Self {
             lane: Lane::next(),
             kinds: ByReason::new(VERDICTS.len() * Tls::KINDS),
@@ -234,12 +233,14 @@ impl WorkerMetrics {
             asked_for_credentials: AtomicU64::new(0),
             accept_pauses: AtomicU64::new(0),
             panics: AtomicU64::new(0),
-            pool,
+            pool: PipePool::new(PoolOptions::default()),
             alive: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
     }
+}
 
+impl WorkerMetrics {
     /// Counts a flow that is over.
     pub fn note_flow(&self, verdict: Verdict, reason: Reason, tls: Tls) {
         let kind = verdict as usize * Tls::KINDS + tls.index();
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_read_by_the_same_words() {
-        let metrics = WorkerMetrics::new(PipePool::new(sluice_splice::PoolOptions::default()));
+        let metrics = WorkerMetrics::default();
         let states: Vec<_> = (0..Tls::KINDS).map(|at| Tls::at(at).unwrap()).collect();
         for (at, tls) in states.iter().enumerate() {
             assert_eq!(tls.index(), at);

@@ -4,14 +4,14 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_policy::kernel::KernelPolicy;
-use sluice_splice::{ListenOptions, PipePool, PoolOptions, bind};
+use sluice_splice::{ListenOptions, bind};
 use sluice_steer::{KernelLog, StartOptions, Steering};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,9 +20,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::admin::{self, gate::Gate};
 use super::export::Sources;
-use super::generation::{Current, Generation};
+use super::generation::Generation;
 use super::guard::{Guard, Own};
-use super::limits::Limits;
 use super::log_level;
 use super::metrics::WorkerMetrics;
 use super::packets;
@@ -30,8 +29,7 @@ use super::record::AccessLog;
 use super::reload::{Loaded, load};
 use super::worker::{Listening, Phase, Shared, Worker};
 use crate::config::{Config, Proxy};
-use crate::identity::{addresses::Addresses, kept::Keeper};
-use crate::intercept::Memory;
+use crate::identity::kept::Keeper;
 use crate::kernel_state::start_options;
 
 /// The programs take the daemon for dead after a few of these.
@@ -78,7 +76,7 @@ async fn serve(file: &Path, config: Config, files: u64, log: KernelLog) -> anyho
     shared.guard.set_own(Own::of_machine());
     let keeper = Keeper::new(&config.gateway.state_dir, &shared.addresses);
     let metrics: Vec<_> = (0..workers)
-        .map(|_| Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default()))))
+        .map(|_| Arc::new(WorkerMetrics::default()))
         .collect();
     let sources = Sources {
         shared: Arc::clone(&shared),
@@ -406,16 +404,9 @@ fn shared(config: &Config, generation: Generation, files: u64) -> anyhow::Result
     // Two sockets and, while bytes move, a pipe each way.
     let capacity = files.saturating_sub(SPARE_FILES) / 3;
     Ok(Shared {
-        current: Current::new(generation),
-        limits: Arc::new(Limits::default()),
-        guard,
-        memory: Memory::new()?,
-        addresses: Addresses::new(config.addresses.limit),
-        access: AccessLog::open(&config.log)?,
         mark: config.gateway.marks.own,
         capacity: usize::try_from(capacity).unwrap_or(usize::MAX).max(1),
-        began: Instant::now(),
-        ready: AtomicBool::new(false),
+        ..Shared::new(generation, guard, AccessLog::open(&config.log)?)?
     })
 }
 

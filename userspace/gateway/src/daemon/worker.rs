@@ -60,6 +60,27 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What a daemon begins with that is not ready yet: it remembers nothing, marks no packets, and
+    /// has room for any number of flows.
+    ///
+    /// # Errors
+    ///
+    /// The source of random bytes fails.
+    pub fn new(generation: Generation, guard: Guard, access: AccessLog) -> anyhow::Result<Self> {
+        Ok(Self {
+            limits: Arc::default(),
+            guard,
+            memory: Memory::new()?,
+            addresses: Addresses::new(generation.addresses.limit),
+            access,
+            current: Current::new(generation),
+            mark: 0,
+            capacity: usize::MAX,
+            began: Instant::now(),
+            ready: AtomicBool::new(false),
+        })
+    }
+
     /// Seconds since the daemon began.
     #[must_use]
     pub fn uptime(&self) -> u64 {

@@ -14,17 +14,13 @@ use sluice_gateway::{
     daemon::{
         admin::{self, Socket, gate::Gate},
         export::Sources,
-        generation::{Current, Generation},
+        generation::Generation,
         guard::Guard,
-        limits::Limits,
         metrics::WorkerMetrics,
         record::{AccessLog, Record, RequestRecord},
         worker::Shared,
     },
-    identity::addresses::Addresses,
-    intercept::Memory,
 };
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::sync::oneshot;
 
 /// A policy that has something to explain.
@@ -87,18 +83,16 @@ impl Daemon {
         let access = AccessLog::with(&config.log, Vec::new());
         access.keep_recent(config.admin.recent);
         let shared = Arc::new(Shared {
-            current: Current::new(Generation::new(1, config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::allowing_loopback(1),
-            memory: Memory::new().unwrap(),
-            addresses: Addresses::new(config.addresses.limit),
-            access,
-            mark: 0,
             capacity: 100,
-            began: Instant::now(),
             ready: AtomicBool::new(true),
+            ..Shared::new(
+                Generation::new(1, config).unwrap(),
+                Guard::allowing_loopback(1),
+                access,
+            )
+            .unwrap()
         });
-        let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+        let metrics = Arc::new(WorkerMetrics::default());
         let sources = Sources {
             shared: Arc::clone(&shared),
             workers: vec![Arc::clone(&metrics)],

@@ -5,19 +5,17 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use sluice_gateway::config::Config;
 use sluice_gateway::daemon::flow::{Arrived, serve};
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::{Shared, Worker};
-use sluice_gateway::intercept::Memory;
-use sluice_splice::{ListenOptions, PipePool, PoolOptions, listen};
+use sluice_splice::{ListenOptions, listen};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -182,18 +180,16 @@ where
     let kept = Kept::default();
     let config = Config::parse(&format!("{TIMES}{}", setup.policy), "test").unwrap();
     let shared = Arc::new(Shared {
-        current: Current::new(Generation::new(1, &config).unwrap()),
-        limits: Arc::new(Limits::default()),
-        guard: Guard::allowing_loopback(5143),
-        memory: Memory::new().unwrap(),
-        addresses: Default::default(),
-        access: AccessLog::new(vec![Box::new(kept.clone())]),
-        mark: 0,
         capacity: 100,
-        began: Instant::now(),
         ready: AtomicBool::new(true),
+        ..Shared::new(
+            Generation::new(1, &config).unwrap(),
+            Guard::allowing_loopback(5143),
+            AccessLog::new(vec![Box::new(kept.clone())]),
+        )
+        .unwrap()
     });
-    let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+    let metrics = Arc::new(WorkerMetrics::default());
     let worker = Rc::new(Worker::new(Arc::clone(&shared), Arc::clone(&metrics)));
     let before = descriptors();
     let (at_origin, (at_client, orderly)) = runtime.block_on(async {

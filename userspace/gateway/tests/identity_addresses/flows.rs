@@ -18,7 +18,6 @@ use sluice_gateway::{
     },
     identity::Identity,
 };
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -54,7 +53,7 @@ impl Lab {
         let text = format!("[gateway]\nlan = [\"lan0\"]\n{POLICY}");
         let config = Config::parse(&text, "test").unwrap();
         let shared = Arc::new(share(&config, vec![Box::new(kept.clone())]));
-        let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+        let metrics = Arc::new(WorkerMetrics::default());
         let worker = Rc::new(Worker::new(Arc::clone(&shared), metrics));
         Self {
             kept,

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
     sync::{Arc, atomic::AtomicBool},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -16,14 +16,12 @@ use sluice_gateway::{
     daemon::{
         admin::{self, Socket},
         export::Sources,
-        generation::{Current, Generation},
+        generation::Generation,
         guard::Guard,
-        limits::Limits,
         record::AccessLog,
         worker::Shared,
     },
-    identity::{Identity, Source, addresses::Addresses},
-    intercept::Memory,
+    identity::{Identity, Source},
 };
 use tokio::sync::oneshot;
 
@@ -154,16 +152,14 @@ impl Drop for Daemon {
 
 pub(crate) fn share(config: &Config, sinks: Vec<Box<dyn Write + Send>>) -> Shared {
     Shared {
-        current: Current::new(Generation::new(1, config).unwrap()),
-        limits: Arc::new(Limits::default()),
-        guard: Guard::allowing_loopback(1),
-        memory: Memory::new().unwrap(),
-        addresses: Addresses::new(config.addresses.limit),
-        access: AccessLog::new(sinks),
-        mark: 0,
         capacity: 100,
-        began: Instant::now(),
         ready: AtomicBool::new(true),
+        ..Shared::new(
+            Generation::new(1, config).unwrap(),
+            Guard::allowing_loopback(1),
+            AccessLog::new(sinks),
+        )
+        .unwrap()
     }
 }
 

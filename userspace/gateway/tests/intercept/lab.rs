@@ -22,16 +22,13 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use serde_json::Value;
 use sluice_gateway::config::Config;
 use sluice_gateway::daemon::flow::{Arrived, serve};
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::WorkerMetrics;
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::reload::load;
 use sluice_gateway::daemon::worker::{Shared, Worker};
-use sluice_gateway::intercept::Memory;
 use sluice_mint::{AuthorityFiles, Existing, NewAuthority};
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, Runtime};
@@ -239,7 +236,7 @@ impl Lab {
         let config = Config::load(&path("sluice.toml")).unwrap_or_else(|error| panic!("{error}"));
         let kept = Kept::default();
         let shared = share(&config, &kept, origin.guarded);
-        let metrics = Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+        let metrics = Arc::new(WorkerMetrics::default());
         let requests = Arc::new(AtomicUsize::new(0));
         let mut lab = Self {
             folder,
@@ -497,16 +494,14 @@ fn share(config: &Config, kept: &Kept, guarded: bool) -> Arc<Shared> {
         Guard::allowing_loopback(1)
     };
     Arc::new(Shared {
-        current: Current::new(Generation::new(1, config).unwrap()),
-        limits: Arc::new(Limits::default()),
-        guard,
-        memory: Memory::new().unwrap(),
-        addresses: Default::default(),
-        access: AccessLog::with(&config.log, vec![Box::new(kept.clone())]),
-        mark: 0,
         capacity: 1000,
-        began: Instant::now(),
         ready: AtomicBool::new(true),
+        ..Shared::new(
+            Generation::new(1, config).unwrap(),
+            guard,
+            AccessLog::with(&config.log, vec![Box::new(kept.clone())]),
+        )
+        .unwrap()
     })
 }
 

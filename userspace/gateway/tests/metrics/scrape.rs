@@ -3,21 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sluice_abi::Reason;
 use sluice_gateway::config::Config;
 use sluice_gateway::daemon::export::table::METRICS;
 use sluice_gateway::daemon::export::{Exporter, Format, Sources};
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::{Moved, Tls, Verdict, Way, WorkerMetrics};
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::Shared;
-use sluice_gateway::intercept::Memory;
 use sluice_policy::{NotNegotiated, RuleId, Stage};
-use sluice_splice::{PipePool, PoolOptions};
 
 use super::promtool;
 
@@ -31,18 +28,16 @@ pub(crate) fn sources(rules: usize, workers: usize) -> Sources {
     }
     let config = Config::parse(&text, "test").unwrap();
     let shared = Shared {
-        current: Current::new(Generation::new(1, &config).unwrap()),
-        limits: Arc::new(Limits::default()),
-        guard: Guard::new(1),
-        memory: Memory::new().unwrap(),
-        addresses: Default::default(),
-        access: AccessLog::new(Vec::new()),
-        mark: 0,
         capacity: 100,
-        began: Instant::now(),
         ready: AtomicBool::new(true),
+        ..Shared::new(
+            Generation::new(1, &config).unwrap(),
+            Guard::new(1),
+            AccessLog::new(Vec::new()),
+        )
+        .unwrap()
     };
-    let worker = || Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+    let worker = || Arc::new(WorkerMetrics::default());
     Sources {
         shared: Arc::new(shared),
         workers: std::iter::repeat_with(worker).take(workers).collect(),

@@ -12,15 +12,12 @@ use sluice_abi::Reason;
 use sluice_gateway::config::{AdminListener, Config};
 use sluice_gateway::daemon::admin;
 use sluice_gateway::daemon::export::Sources;
-use sluice_gateway::daemon::generation::{Current, Generation};
+use sluice_gateway::daemon::generation::Generation;
 use sluice_gateway::daemon::guard::Guard;
-use sluice_gateway::daemon::limits::Limits;
 use sluice_gateway::daemon::metrics::{Tls, Verdict, WorkerMetrics};
 use sluice_gateway::daemon::record::AccessLog;
 use sluice_gateway::daemon::worker::Shared;
-use sluice_gateway::intercept::Memory;
 use sluice_policy::RuleId;
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::sync::oneshot;
 
 pub(crate) struct Daemon {
@@ -45,18 +42,16 @@ impl Daemon {
         fs::write(folder.path().join("sluice.toml"), &text).unwrap();
         let config = Config::load(&folder.path().join("sluice.toml")).unwrap();
         let shared = Shared {
-            current: Current::new(Generation::new(3, &config).unwrap()),
-            limits: Arc::new(Limits::default()),
-            guard: Guard::new(1),
-            memory: Memory::new().unwrap(),
-            addresses: Default::default(),
-            access: AccessLog::new(Vec::new()),
-            mark: 0,
             capacity: 100,
-            began: Instant::now(),
             ready: AtomicBool::new(true),
+            ..Shared::new(
+                Generation::new(3, &config).unwrap(),
+                Guard::new(1),
+                AccessLog::new(Vec::new()),
+            )
+            .unwrap()
         };
-        let worker = || Arc::new(WorkerMetrics::new(PipePool::new(PoolOptions::default())));
+        let worker = || Arc::new(WorkerMetrics::default());
         let sources = Sources {
             shared: Arc::new(shared),
             workers: std::iter::repeat_with(worker).take(2).collect(),

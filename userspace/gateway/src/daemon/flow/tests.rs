@@ -1,34 +1,28 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 use super::*;
 use crate::config::Config;
-use crate::daemon::generation::Current;
 use crate::daemon::guard::Guard;
-use crate::daemon::limits::Limits as FlowLimits;
 use crate::daemon::metrics::WorkerMetrics;
 use crate::daemon::record::AccessLog;
 use crate::daemon::worker::Shared;
-use crate::intercept::Memory;
 
 fn worker() -> Rc<Worker> {
     let config = Config::parse("[gateway]\nlan = [\"lan0\"]\n", "test").unwrap();
     let shared = Shared {
-        current: Current::new(Generation::new(1, &config).unwrap()),
-        limits: Arc::new(FlowLimits::default()),
-        guard: Guard::allowing_loopback(1),
-        memory: Memory::new().unwrap(),
-        addresses: Default::default(),
-        access: AccessLog::new(Vec::new()),
-        mark: 0,
         capacity: 10,
-        began: Instant::now(),
         ready: AtomicBool::new(true),
+        ..Shared::new(
+            Generation::new(1, &config).unwrap(),
+            Guard::allowing_loopback(1),
+            AccessLog::new(Vec::new()),
+        )
+        .unwrap()
     };
-    let metrics = WorkerMetrics::new(PipePool::new(PoolOptions::default()));
+    let metrics = WorkerMetrics::default();
     Rc::new(Worker::new(Arc::new(shared), Arc::new(metrics)))
 }
 

@@ -2,18 +2,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sluice_splice::{PipePool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
 use crate::config::Config;
-use crate::daemon::generation::Current;
-use crate::daemon::limits::Limits;
 use crate::daemon::metrics::WorkerMetrics;
 use crate::daemon::record::AccessLog;
 use crate::daemon::worker::Shared;
-use crate::intercept::Memory;
 
 #[expect(dead_code, reason = "some of it is for the tests of names alone")]
 #[path = "../../../tests/dns/mod.rs"]
@@ -39,18 +35,16 @@ fn generation(dns: Option<&Dns>, more: &str) -> Generation {
 
 fn worker() -> Worker {
     let shared = Shared {
-        current: Current::new(generation(None, "")),
-        limits: Arc::new(Limits::default()),
-        guard: Guard::allowing_loopback(1),
-        memory: Memory::new().unwrap(),
-        addresses: Default::default(),
-        access: AccessLog::new(Vec::new()),
-        mark: 0,
         capacity: 10,
-        began: Instant::now(),
         ready: AtomicBool::new(true),
+        ..Shared::new(
+            generation(None, ""),
+            Guard::allowing_loopback(1),
+            AccessLog::new(Vec::new()),
+        )
+        .unwrap()
     };
-    let metrics = WorkerMetrics::new(PipePool::new(PoolOptions::default()));
+    let metrics = WorkerMetrics::default();
     Worker::new(Arc::new(shared), Arc::new(metrics))
 }
 
