@@ -10,6 +10,7 @@ pub mod facts;
 pub mod identity;
 pub mod intercept;
 pub mod kernel_state;
+mod listener_tls;
 pub mod names;
 pub mod origin;
 pub mod pac;

@@ -1,9 +1,10 @@
 //! The section `[admin]`.
 
-use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
+use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    AdminListener,
+    AdminListener, ListenerTls,
+    listener_tls::listener_tls,
     read::{Item, Keys, Section},
     sections::absolute,
     sources::Files,
@@ -28,11 +29,6 @@ pub(super) const ADMIN: Keys = Keys {
     later: &[],
 };
 
-const TLS: Keys = Keys {
-    known: &["certificate", "key", "client_ca"],
-    later: &[],
-};
-
 /// The section `[admin]`.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -45,18 +41,7 @@ pub struct Admin {
     /// What is shown by whoever asks at an address that is not loopback.
     pub token: Option<Secret>,
     /// How addresses that are not loopback are served; `None`: in the clear.
-    pub tls: Option<AdminTls>,
-}
-
-/// The files by which the admin address speaks TLS.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AdminTls {
-    /// The certificate, and what leads to its root.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// Who issues the certificates that clients have to show; `None`: they need none.
-    pub client_ca: Option<PathBuf>,
+    pub tls: Option<ListenerTls>,
 }
 
 impl AdminListener {
@@ -80,7 +65,10 @@ pub(super) fn admin(section: &Section<'_>, files: &Files<'_>) -> Admin {
     let token_item = section.get("token_file");
     let token = token_item.as_ref().and_then(|item| token(item, files));
     let tls_item = section.get("tls");
-    let tls = tls_item.as_ref().and_then(|item| tls(item, files));
+    let tls = tls_item.as_ref().and_then(|item| {
+        let examples = ["/etc/sluice/admin.pem", "/etc/sluice/admin.key"];
+        listener_tls(item, "[admin] tls", examples, files)
+    });
     let plaintext = section
         .get("danger_plaintext")
         .and_then(|item| item.boolean())
@@ -141,27 +129,6 @@ fn token(item: &Item<'_>, files: &Files<'_>) -> Option<Secret> {
         return None;
     }
     Some(token)
-}
-
-fn tls(item: &Item<'_>, files: &Files<'_>) -> Option<AdminTls> {
-    let section = item.section("[admin] tls", TLS)?;
-    let file = |key: &str| {
-        let item = section.get(key)?;
-        item.parse(|text| files.path(text))
-    };
-    for (key, example) in [
-        ("certificate", "/etc/sluice/admin.pem"),
-        ("key", "/etc/sluice/admin.key"),
-    ] {
-        if section.get(key).is_none() {
-            section.missing(key, &format!("name the file, as in \"{example}\""));
-        }
-    }
-    Some(AdminTls {
-        certificate: file("certificate")?,
-        key: file("key")?,
-        client_ca: file("client_ca"),
-    })
 }
 
 /// A name as a browser's address bar has it, without a port.

@@ -11,6 +11,7 @@ mod authority;
 mod condition;
 mod guard;
 mod intercept;
+mod listener_tls;
 mod lists;
 mod log;
 mod names;
@@ -44,15 +45,16 @@ use sluice_policy::{
     kernel::{self, CellSettings, Egress, KernelError, KernelPolicy, Refused, Rules, Steer},
 };
 
-pub use admin::{Admin, AdminTls};
+pub use admin::Admin;
 pub use intercept::Intercept;
+pub use listener_tls::ListenerTls;
 pub use log::{Addresses, Format, Log, Privacy, Rotation, Server, Sink, Urls, Users, WhenFull};
 pub(crate) use pattern::inner as inner_word;
 pub(crate) use people::{lease, user as user_name};
 use problem::Problems;
 pub(crate) use problem::near_miss;
 pub use problem::{ConfigError, Invalid, Problem};
-pub use proxy::{ByAddress, Demand, ForwardedFor, Proxy, ProxyTls};
+pub use proxy::{ByAddress, Demand, ForwardedFor, Proxy};
 use sources::Files;
 pub use sources::Sources;
 pub use value::{DevicePattern, protocol_name, show_duration, show_size};

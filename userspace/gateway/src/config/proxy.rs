@@ -1,12 +1,14 @@
 //! The sections `[[proxy]]`, and the rules that they stand for.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use sluice_policy::{
     Action, BlockKind, Condition, List, ListenerPattern, Net, PortRange, Rule, RuleBody,
 };
 
 use super::{
+    ListenerTls,
+    listener_tls::listener_tls,
     names::{Names, one_line},
     pac,
     read::{Item, Keys, Section},
@@ -27,7 +29,7 @@ pub struct Proxy {
     /// Where it listens; at least one address.
     pub listen: Vec<SocketAddr>,
     /// How TLS is spoken with its clients; `None`: it is not.
-    pub tls: Option<ProxyTls>,
+    pub tls: Option<ListenerTls>,
     /// What tells who a client is, the first first: names of identity providers, "address" and
     /// "certificate".
     pub identify: Vec<Box<str>>,
@@ -87,17 +89,6 @@ const CERTIFICATE: &str = "certificate";
 
 /// What no provider may be called.
 pub(super) const WORDS: [&str; 2] = [ADDRESS, CERTIFICATE];
-
-/// How a proxy listener speaks TLS with its clients.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ProxyTls {
-    /// The chain that clients are shown, PEM.
-    pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
-    /// Who issues the certificates of clients, PEM; `None`: clients are asked for none.
-    pub client_ca: Option<PathBuf>,
-}
 
 /// Who has to show who it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -160,11 +151,6 @@ const PROXY: Keys = Keys {
         "balancers",
         "pac",
     ],
-    later: &[],
-};
-
-const TLS: Keys = Keys {
-    known: &["certificate", "key", "client_ca"],
     later: &[],
 };
 
@@ -257,7 +243,10 @@ fn proxy(
     {
         item.note("expected at least one address with a port, as in [\"10.20.0.1:3128\"]");
     }
-    let tls = section.get("tls").and_then(|item| tls(&item, files));
+    let tls = section.get("tls").and_then(|item| {
+        let examples = ["proxy.pem", "proxy.key"];
+        listener_tls(&item, "`tls` in [[proxy]]", examples, files)
+    });
     let identify = section.list("identify", Vec::new, |text| {
         one_line(text).map(|()| text.into())
     });
@@ -316,22 +305,6 @@ fn check_words(section: &Section<'_>, certificates: bool, providers: &[Provider]
             Some(_) => item.note("there is no [[identity.provider]] of that name"),
         }
     }
-}
-
-fn tls(item: &Item<'_>, files: &Files<'_>) -> Option<ProxyTls> {
-    let section = item.section("`tls` in [[proxy]]", TLS)?;
-    let file = |key, example: &str| {
-        if section.get(key).is_none() {
-            section.missing(key, &format!("name the file, as in \"{example}\""));
-        }
-        section.value(key, PathBuf::new(), |text| files.path(text))
-    };
-    let client_ca = section.get("client_ca");
-    Some(ProxyTls {
-        certificate: file("certificate", "proxy.pem"),
-        key: file("key", "proxy.key"),
-        client_ca: client_ca.and_then(|item| item.parse(|text| files.path(text))),
-    })
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -9,8 +9,8 @@ use std::fmt::{self, Display, Write};
 use sluice_mint::PassphraseSource;
 
 use super::{
-    Ca, Config, Log, Midstream, OnFailure, Proxy, ProxyTls, WhenFull, protocol_name, show_duration,
-    show_size,
+    Ca, Config, ListenerTls, Log, Midstream, OnFailure, Proxy, WhenFull, protocol_name,
+    show_duration, show_size,
     warn::{notes, openings, warnings},
 };
 use crate::page::Contact;
@@ -48,7 +48,7 @@ pub fn effective(config: &Config) -> String {
 fn proxies(proxy: &Proxy, out: &mut String) -> fmt::Result {
     writeln!(out, "\nproxy \"{}\":", proxy.name)?;
     row(out, "listen", list(&proxy.listen))?;
-    if let Some(ProxyTls {
+    if let Some(ListenerTls {
         certificate,
         key,
         client_ca,

@@ -59,7 +59,7 @@ struct State {
 }
 
 /// An IPv4 address, or the /64 of an IPv6 address.
-type Place = IpAddr;
+pub(crate) type Place = IpAddr;
 
 /// Wrong answers, and when the last one was.
 #[derive(Clone, Copy, Debug, Default)]
@@ -236,7 +236,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-fn place(from: IpAddr) -> Place {
+/// Whom a wait is for: whoever has an IPv6 address has all of its /64.
+pub(crate) fn place(from: IpAddr) -> Place {
     match from.to_canonical() {
         IpAddr::V6(address) => {
             const NETWORK: u128 = !(u64::MAX as u128);

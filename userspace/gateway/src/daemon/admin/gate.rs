@@ -7,9 +7,11 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
@@ -17,12 +19,11 @@ use http::uri::Authority;
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, ORIGIN};
 use hyper::{Method, StatusCode};
 use lru::LruCache;
-use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Admin, AdminTls};
+use crate::config::{Admin, ListenerTls};
+use crate::identity::attempts::place;
+use crate::listener_tls;
 
 /// The name of the cookie that stands for the token.
 const COOKIE_NAME: &str = "sluice-session";
@@ -233,7 +234,7 @@ impl Gate {
 
     /// Compares a token, and has whoever showed a wrong one wait.
     fn check(&self, peer: IpAddr, token: &str, now: Instant) -> Result<(), Denial> {
-        let peer = network(peer);
+        let peer = place(peer);
         let mut guessers = lock(&self.guessers);
         if let Some(guesser) = guessers.get(&peer)
             && let Some(left) = guesser.until.checked_duration_since(now)
@@ -320,58 +321,17 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest.as_ref().try_into().unwrap_or_default()
 }
 
-/// Whom a wait is for: whoever has an IPv6 address has all of its /64.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
-    }
-}
-
-fn acceptor(files: &AdminTls) -> anyhow::Result<TlsAcceptor> {
-    let told = |path: &std::path::Path, error: &dyn std::fmt::Display| {
-        anyhow::anyhow!("`tls` in [admin]: {}: {error}", path.display())
-    };
-    let certificates = |path: &std::path::Path| {
-        let read =
-            CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let read = read.map_err(|error| told(path, &error))?;
-        anyhow::ensure!(
-            !read.is_empty(),
-            told(path, &"there is no certificate in it")
-        );
-        Ok(read)
-    };
-    let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| told(&files.key, &error))?;
-    let mode = std::fs::metadata(&files.key).map_err(|error| told(&files.key, &error))?;
-    let mode = std::os::unix::fs::MetadataExt::mode(&mode) & 0o7777;
+fn acceptor(files: &ListenerTls) -> anyhow::Result<TlsAcceptor> {
+    let key = &files.key;
+    let told = || format!("`tls` in [admin]: {}", key.display());
+    let mode = std::fs::metadata(key).with_context(told)?.mode() & 0o7777;
     anyhow::ensure!(
         mode & 0o077 == 0,
-        told(
-            &files.key,
-            &format!("others can read it (mode {mode:o}): `chmod 600` it")
-        )
+        "{}: others can read it (mode {mode:o}): `chmod 600` it",
+        told()
     );
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| told(path, &error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = verifier.build().map_err(|error| told(path, &error))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|error| told(&files.certificate, &error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = listener_tls::server(files, provider, false).context("`tls` in [admin]")?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
