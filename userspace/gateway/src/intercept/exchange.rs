@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use super::forward::{Passing, Upstream};
 use super::pages::Told;
 use super::rewind::{Rewind, Traffic};
-use super::serve::time_up;
 use super::strict::Gate;
 use crate::daemon::flow::{WHO, dial_origin};
 use crate::daemon::generation::Generation;
@@ -482,11 +481,6 @@ impl Exchange {
         let upstream = Upstream::begin(stream, false, self.over()).await;
         self.set_upstream(upstream.map_err(|_| Reason::OriginReset)?, traffic);
         Ok(self.link.upstream.borrow().clone())
-    }
-
-    /// Waits until the flow's time is over; says which.
-    pub(super) async fn time_up(&self) -> Reason {
-        time_up(&self.generation.relay, || self.link.moving()).await
     }
 }
 

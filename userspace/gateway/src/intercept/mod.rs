@@ -43,7 +43,7 @@ pub(crate) use exchange::{Cut, Exchange, Judged, Link, Reply};
 pub(crate) use forward::Upstream;
 pub(crate) use gather::Gather;
 pub(crate) use pages::Told;
-pub(crate) use serve::{BUFFER, end_of, serve, time_up};
+pub(crate) use serve::{serve, serve_http1, time_up, until_over};
 pub(crate) use strict::Strict;
 
 /// Visitors that have gone on behind a warning, who are remembered at most.

@@ -4,17 +4,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sluice_abi::Reason;
 use sluice_splice::Options;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::exchange::Exchange;
+use super::exchange::{Cut, Exchange, Link, Reply};
 use super::forward::Here;
 use super::gather::Gather;
 use super::strict::Strict;
+use crate::daemon::generation::Generation;
+use crate::daemon::worker::Worker;
 
 /// Header fields of a request or an answer.
 pub(super) const HEADERS: usize = 256;
@@ -36,61 +39,26 @@ pub(crate) async fn serve<S>(exchange: Rc<Exchange>, stream: S, is_h2: bool) -> 
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let service = service_fn(|request| Rc::clone(&exchange).answer(request));
+    let around = (&*exchange.worker, &*exchange.generation, &*exchange.link);
+    if is_h2 {
+        until_over(around, http2(around, stream, service)).await
+    } else {
+        until_over(around, serve_http1(around, stream, service)).await
+    }
+}
+
+/// What a client's connection is served in.
+pub(crate) type Around<'a> = (&'a Worker, &'a Generation, &'a Link);
+
+/// Waits until a connection is served, for no longer than a relay may last; returns why it ended.
+pub(crate) async fn until_over(
+    (_, generation, link): Around<'_>,
+    serving: impl Future<Output = hyper::Result<()>>,
+) -> Reason {
     let served = async {
-        let service = service_fn(|request| Rc::clone(&exchange).answer(request));
-        let over = async {
-            tokio::select! {
-                () = exchange.link.over.notified() => {}
-                () = exchange.worker.drained() => {}
-            }
-        };
-        let stream = Gather::new(stream);
-        let ended = if is_h2 {
-            let io = TokioIo::new(stream);
-            let mut builder = http2::Builder::new(Here);
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEADER_BYTES)
-                .max_pending_accept_reset_streams(RESETS)
-                .max_send_buf_size(SEND_BUFFER)
-                .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW);
-            let exchange = Rc::clone(&exchange);
-            let service = service_fn(move |request| Rc::clone(&exchange).answer(request));
-            let mut connection = pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = over => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        } else {
-            let limits = &exchange.generation.requests;
-            let heads = limits.heads();
-            let (stream, gate) = Strict::requests(stream, heads);
-            exchange.link.set_gate(gate);
-            let io = TokioIo::new(stream);
-            let mut builder = http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(exchange.generation.head_timeout)
-                .max_headers(heads.fields)
-                .max_buf_size((heads.url + heads.fields_size).max(BUFFER))
-                .preserve_header_case(true)
-                .half_close(true);
-            let connection = builder.serve_connection(io, service).with_upgrades();
-            let mut connection = pin!(connection);
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = over => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
-        };
-        let relay = exchange.link.relay.take();
+        let ended = serving.await;
+        let relay = link.relay.take();
         if let Some(relay) = relay {
             // A relay that panicked is over as well.
             let _ = relay.await;
@@ -100,9 +68,76 @@ where
     tokio::select! {
         ended = served => match ended {
             Ok(()) => Reason::Finished,
-            Err(error) => exchange.link.cut.get().unwrap_or_else(|| end_of(&error)),
+            Err(error) => link.cut.get().unwrap_or_else(|| end_of(&error)),
         },
-        why = exchange.time_up() => exchange.link.cut_off(why),
+        why = time_up(&generation.relay, || link.moving()) => link.cut_off(why),
+    }
+}
+
+/// Waits until no more requests are to begin on a connection.
+async fn ending((worker, _, link): Around<'_>) {
+    tokio::select! {
+        () = link.over.notified() => {}
+        () = worker.drained() => {}
+    }
+}
+
+/// Serves HTTP/1, whose bytes are read strictly before the parser reads them.
+pub(crate) async fn serve_http1<I, S>(
+    around: Around<'_>,
+    stream: I,
+    service: S,
+) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: HttpService<Incoming, ResBody = Reply, Error = Cut>,
+{
+    let (_, generation, link) = around;
+    let heads = generation.requests.heads();
+    let (stream, gate) = Strict::requests(Gather::new(stream), heads);
+    link.set_gate(gate);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(generation.head_timeout)
+        .max_headers(heads.fields)
+        .max_buf_size((heads.url + heads.fields_size).max(BUFFER))
+        .preserve_header_case(true)
+        .half_close(true);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection.with_upgrades());
+    tokio::select! {
+        ended = &mut connection => ended,
+        () = ending(around) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+async fn http2<I, S>(around: Around<'_>, stream: I, service: S) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: HttpService<Incoming, ResBody = Reply, Error = Cut>,
+    S::Future: 'static,
+{
+    let mut builder = http2::Builder::new(Here);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
+    let io = TokioIo::new(Gather::new(stream));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    tokio::select! {
+        ended = &mut connection => ended,
+        () = ending(around) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +10,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, http};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use sluice_abi::Reason;
 use sluice_policy::{Fact, FactSet, Outcome, Scheme};
 use tokio::io::AsyncWriteExt;
@@ -33,7 +31,7 @@ use crate::daemon::reach::{self, Target};
 use crate::daemon::worker::Worker;
 use crate::identity::Identity;
 use crate::intercept::rewind::Rewind;
-use crate::intercept::{BUFFER, Cut, Exchange, Gather, Link, Reply, Strict, Told, end_of, time_up};
+use crate::intercept::{Cut, Exchange, Gather, Link, Reply, Strict, Told, serve_http1, until_over};
 use crate::page::Problem;
 use crate::request::{self, Expected};
 
@@ -126,47 +124,9 @@ impl<'a> Connection<'a> {
         let generation = self.worker.generation();
         let stream = Rewind::new(ahead, leg);
         self.link.set_client(stream.traffic());
-        let heads = generation.requests.heads();
-        let (stream, gate) = Strict::requests(Gather::new(stream), heads);
-        self.link.set_gate(gate);
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(generation.head_timeout)
-            .max_headers(heads.fields)
-            .max_buf_size((heads.url + heads.fields_size).max(BUFFER))
-            .preserve_header_case(true)
-            .half_close(true);
         let service = service_fn(|request| self.answer(request));
-        let served = async {
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let mut connection = pin!(connection.with_upgrades());
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = async {
-                    tokio::select! {
-                        () = self.link.over.notified() => {}
-                        () = self.worker.drained() => {}
-                    }
-                } => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            let relay = self.link.relay.take();
-            if let Some(relay) = relay {
-                // A relay that panicked is over as well.
-                let _ = relay.await;
-            }
-            ended
-        };
-        tokio::select! {
-            ended = served => match ended {
-                Ok(()) => Reason::Finished,
-                Err(error) => self.link.cut.get().unwrap_or_else(|| end_of(&error)),
-            },
-            why = time_up(&generation.relay, || self.link.moving()) => self.link.cut_off(why),
-        }
+        let around = (&**self.worker, &*generation, &*self.link);
+        until_over(around, serve_http1(around, stream, service)).await
     }
 
     /// Answers a request.
